@@ -1,0 +1,101 @@
+import type { Ipv4 } from "../address.ts";
+
+/** The two ends of a TCP connection or a UDP flow as this stack sees them: `local` is the end it answers for. */
+export interface FourTuple {
+  readonly localAddress: Ipv4;
+  readonly localPort: number;
+  readonly remoteAddress: Ipv4;
+  readonly remotePort: number;
+}
+
+/**
+ * How a request for a connection is turned down:
+ *
+ * - `refused`: a reset, as a host with nothing listening sends it;
+ * - `net-unreachable`, `host-unreachable`: ICMP destination unreachable, codes 0 and 1;
+ * - `prohibited`: ICMP communication administratively prohibited, code 13;
+ * - `silent`: nothing at all, as a black hole answers.
+ */
+export type RejectReason = "refused" | "net-unreachable" | "host-unreachable" | "prohibited" | "silent";
+
+/**
+ * Why a connection is gone:
+ *
+ * - `finished`: both directions were closed in order;
+ * - `reset`: the peer sent a reset;
+ * - `timeout`: the peer stopped answering (RFC 9293, 3.8.3);
+ * - `refused`: the peer answered our SYN with a reset;
+ * - `unreachable`: our SYN was answered by ICMP destination unreachable;
+ * - `aborted`: this side called {@link TcpFlow.abort};
+ * - `detached`: the VM went away.
+ */
+export type CloseReason = "finished" | "reset" | "timeout" | "refused" | "unreachable" | "aborted" | "detached";
+
+/**
+ * What the owner of a connection is told. No method may throw, and none is called from within the owner's own call
+ * into the stack, except {@link closed} from {@link TcpFlow.abort}.
+ */
+export interface TcpHandler {
+  /** The handshake is complete. Data may be sent before, and leaves with or after it. */
+  established(flow: TcpFlow): void;
+
+  /**
+   * The next bytes of the stream, in place in the link's receive buffer and valid only during this call. The window
+   * stays smaller by `length` until {@link TcpFlow.consumed} returns them.
+   */
+  data(flow: TcpFlow, bytes: Uint8Array, offset: number, length: number): void;
+
+  /** The peer has sent everything (FIN, in order). This side may go on sending. */
+  end(flow: TcpFlow): void;
+
+  /** There is room in the send buffer again, after {@link TcpFlow.send} took less than it was given. */
+  writable(flow: TcpFlow): void;
+
+  /** The connection is gone; called exactly once, and nothing is called after it. */
+  closed(flow: TcpFlow, reason: CloseReason): void;
+}
+
+/** One TCP connection, as its owner on an upper floor sees it. */
+export interface TcpFlow extends FourTuple {
+  /** Bytes that {@link send} would take now. */
+  readonly sendRoom: number;
+  /** Bytes taken by {@link send} that the peer has not acknowledged. */
+  readonly sendQueued: number;
+
+  /**
+   * Queues bytes for the peer; they are copied before this returns.
+   *
+   * @returns how many were taken, less than `length` when the send buffer is full; {@link TcpHandler.writable} says
+   *   when to go on. Zero after {@link shutdown}, {@link abort} or the end of the connection.
+   */
+  send(bytes: Uint8Array, offset: number, length: number): number;
+
+  /** Tells that `length` bytes handed to {@link TcpHandler.data} have left, which opens the window again. */
+  consumed(length: number): void;
+
+  /** Sends FIN after what is queued. Receiving goes on (half-close). Idempotent. */
+  shutdown(): void;
+
+  /** Ends the connection at once with a reset. Idempotent. */
+  abort(): void;
+}
+
+/**
+ * A peer's SYN that waits for an answer. The handshake is completed only by {@link accept}, so an upper floor can
+ * first find out whether the destination answers.
+ */
+export interface TcpRequest extends FourTuple {
+  /** Whether the peer gave up (reset) or the stack evicted the request; it can no longer be answered. */
+  readonly cancelled: boolean;
+  /** Called once when the request becomes {@link cancelled}; set it to learn of it. */
+  onCancel: (() => void) | null;
+
+  /** Completes the handshake and hands the connection's events to `handler`; null when the request is cancelled. */
+  accept(handler: TcpHandler): TcpFlow | null;
+
+  /** Turns the request down. Does nothing when it is cancelled or already answered. */
+  reject(reason: RejectReason): void;
+}
+
+/** Takes each SYN that no listener claims. */
+export type TcpRequestHandler = (request: TcpRequest) => void;
