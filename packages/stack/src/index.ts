@@ -1,1 +1,19 @@
 export * from "./address.ts";
+export { Neighbor } from "./arp/neighbor-table.ts";
+export type { EchoHandler, EchoRequest } from "./icmp/echo.ts";
+export type { ReceivedUnreachable } from "./icmp/icmp.ts";
+export * from "./icmp/unreachable.ts";
+export * from "./link.ts";
+export { Stack, type StackHandlers, type StackOptions } from "./stack.ts";
+export { StackStatistics } from "./statistics.ts";
+export type {
+  CloseReason,
+  FourTuple,
+  RejectReason,
+  TcpFlow,
+  TcpHandler,
+  TcpRequest,
+  TcpRequestHandler,
+} from "./tcp/flow.ts";
+export { DEFAULT_TCP_LIMITS, type TcpLimits } from "./tcp/tcp.ts";
+export type { UdpDatagram, UdpHandler } from "./udp/datagram.ts";

@@ -1,1 +1,1 @@
-export {};
+export { FlowStream } from "./flow-stream.ts";

@@ -1,0 +1,153 @@
+import { type FrameSink, Stack, type StackOptions } from "@hostd/stack";
+import type { FrameConsumer, FramePort } from "./port.ts";
+
+/** Sees every frame of a link: a capture. */
+export interface FrameTap {
+  frame(bytes: Uint8Array, offset: number, length: number): void;
+  /** A turn is over: what was seen may be written out. */
+  flush(): void;
+}
+
+export interface DriverOptions {
+  readonly port: FramePort;
+  /** Everything of {@link StackOptions} that does not depend on the event loop. */
+  readonly stack: Omit<StackOptions, "now" | "randomBytes" | "wake">;
+  /** Called after each batch of frames, before the stack sends: flows write what the batch brought them. */
+  readonly endBatch?: () => void;
+  /** The VM is gone and every connection has been ended. */
+  readonly closed?: (fault: string | null) => void;
+  readonly tap?: FrameTap;
+}
+
+/**
+ * Drives a {@link Stack} on a link: gives it the time and randomness, hands it frames, lets it send at the end of each
+ * turn of the event loop in which something happened, and calls it when it is due.
+ */
+export class StackDriver implements FrameConsumer {
+  readonly stack: Stack;
+  readonly #port: FramePort;
+  readonly #options: DriverOptions;
+  readonly #turn = () => {
+    this.#turnScheduled = false;
+    this.#finishTurn();
+  };
+  #turnScheduled = false;
+  #timer: NodeJS.Timeout | null = null;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #closed = false;
+
+  constructor(options: DriverOptions) {
+    this.#options = options;
+    this.#port = options.port;
+    this.stack = new Stack({
+      ...options.stack,
+      now: () => performance.now(),
+      randomBytes: (bytes) => {
+        crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>);
+      },
+      wake: () => this.#wake(),
+    });
+    this.stack.attach(options.tap === undefined ? options.port : new TappedSink(options.port, options.tap));
+    options.port.start(this);
+    this.#arm();
+  }
+
+  /** Sends what is due at the end of this turn of the event loop; call it after the stack was used from outside. */
+  wake(): void {
+    this.#wake();
+  }
+
+  receiveFrame(bytes: Uint8Array, view: DataView, offset: number, length: number): void {
+    this.#options.tap?.frame(bytes, offset, length);
+    this.stack.receiveFrame(bytes, view, offset, length);
+  }
+
+  endBatch(): void {
+    this.#options.endBatch?.();
+    this.#finishTurn();
+  }
+
+  writable(): void {
+    this.#finishTurn();
+  }
+
+  closed(fault: string | null): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.stack.detach();
+    this.#options.tap?.flush();
+    this.#options.closed?.(fault);
+  }
+
+  /** Resets every connection and closes the link. */
+  close(): void {
+    if (this.#closed) return;
+    this.stack.tcp.abortAll();
+    this.stack.flush();
+    this.#port.flush();
+    this.#port.close();
+  }
+
+  #wake(): void {
+    if (this.#turnScheduled || this.#closed) return;
+    this.#turnScheduled = true;
+    setImmediate(this.#turn);
+  }
+
+  #finishTurn(): void {
+    if (this.#closed) return;
+    this.stack.flush();
+    this.#port.flush();
+    this.#options.tap?.flush();
+    this.#arm();
+  }
+
+  /** One timer serves every flow: it is set again only when the stack is due earlier than it. */
+  #arm(): void {
+    const deadline = this.stack.nextDeadline;
+    if (this.#timer !== null) {
+      if (this.#timerAt <= deadline) return;
+      clearTimeout(this.#timer);
+    }
+    this.#timerAt = deadline;
+    const delay = Math.max(1, Math.min(deadline - performance.now(), 60_000));
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.stack.poll();
+      this.#finishTurn();
+    }, delay);
+    this.#timer.unref();
+  }
+}
+
+/** Shows each committed frame to a tap on its way into the link. */
+class TappedSink implements FrameSink {
+  readonly #sink: FrameSink;
+  readonly #tap: FrameTap;
+  #offset = 0;
+
+  constructor(sink: FrameSink, tap: FrameTap) {
+    this.#sink = sink;
+    this.#tap = tap;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#sink.bytes;
+  }
+
+  get view(): DataView {
+    return this.#sink.view;
+  }
+
+  reserve(length: number): number {
+    this.#offset = this.#sink.reserve(length);
+    return this.#offset;
+  }
+
+  commit(length: number): void {
+    this.#tap.frame(this.#sink.bytes, this.#offset, length);
+    this.#sink.commit(length);
+  }
+}

@@ -1,0 +1,60 @@
+import type { FrameConsumer } from "./port.ts";
+
+/** Bytes of the length in front of each frame: 32 bits, big-endian (QEMU's `-netdev stream` and `socket`). */
+export const QEMU_PREFIX_LENGTH = 4;
+/** QEMU itself never sends more than 68 KiB; a larger length means that the peer speaks something else. */
+export const MAX_FRAME_LENGTH = 128 * 1024;
+/** Bytes of one read. */
+const READ_BYTES = 1024 * 1024;
+/** Room in front of the read buffer for a frame that the read before it brought only in part. */
+const CARRY_BYTES = QEMU_PREFIX_LENGTH + MAX_FRAME_LENGTH;
+
+/**
+ * Cuts a stream into frames, in place.
+ *
+ * Reads land in {@link readBuffer}. A frame that is not whole at the end of a read is moved to just before the buffer,
+ * so that the next read completes it; that is the only copy.
+ */
+export class QemuDecoder {
+  /** Where the transport reads to. */
+  readonly readBuffer: Uint8Array;
+  readonly #bytes = new Uint8Array(CARRY_BYTES + READ_BYTES);
+  readonly #view = new DataView(this.#bytes.buffer);
+  #carried = 0;
+
+  constructor() {
+    this.readBuffer = this.#bytes.subarray(CARRY_BYTES);
+  }
+
+  /** Bytes of a frame that is not whole yet. */
+  get carried(): number {
+    return this.#carried;
+  }
+
+  /**
+   * Hands over the frames that `length` new bytes in {@link readBuffer} complete.
+   *
+   * @param isOpen - asked after each frame, because a frame may close the link.
+   * @returns what is wrong with the stream, or null.
+   */
+  push(length: number, consumer: FrameConsumer, isOpen: () => boolean): string | null {
+    const bytes = this.#bytes;
+    const view = this.#view;
+    const end = CARRY_BYTES + length;
+    let at = CARRY_BYTES - this.#carried;
+    while (end - at >= QEMU_PREFIX_LENGTH) {
+      const frameLength = view.getUint32(at);
+      if (frameLength === 0 || frameLength > MAX_FRAME_LENGTH) {
+        return `a frame length of ${frameLength}, allowed are 1 to ${MAX_FRAME_LENGTH}: is this QEMU's stream framing?`;
+      }
+      const frame = at + QEMU_PREFIX_LENGTH;
+      if (end - frame < frameLength) break;
+      consumer.receiveFrame(bytes, view, frame, frameLength);
+      if (!isOpen()) return null;
+      at = frame + frameLength;
+    }
+    this.#carried = end - at;
+    bytes.copyWithin(CARRY_BYTES - this.#carried, at, end);
+    return null;
+  }
+}

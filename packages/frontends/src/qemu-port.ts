@@ -1,0 +1,134 @@
+import { Socket, type SocketConstructorOpts } from "node:net";
+import { BatchWriter } from "./batch-writer.ts";
+import type { FrameConsumer, FramePort } from "./port.ts";
+import { QEMU_PREFIX_LENGTH, QemuDecoder } from "./qemu-decoder.ts";
+
+/** The parts of Node's sockets that its types leave out: the handle, and `onread` for a handle that exists. */
+interface SocketWithHandle {
+  _handle: object | null;
+}
+
+/**
+ * A VM's link in QEMU's stream framing over a connected socket: a 32-bit big-endian length, then the frame.
+ */
+export class QemuPort implements FramePort {
+  readonly name: string;
+  /** Resolves when the link is gone. */
+  readonly ended: Promise<void>;
+  readonly #decoder = new QemuDecoder();
+  readonly #writer: BatchWriter;
+  readonly #socket: Socket;
+  #consumer: FrameConsumer | null = null;
+  #fault: string | null = null;
+  #open = true;
+
+  /**
+   * @param accepted - a connected socket that was never read from: its handle moves to a socket that reads into the
+   *   decoder's buffer, which Node offers only to sockets made with it.
+   * @param name - where the VM is attached.
+   */
+  constructor(accepted: Socket, name: string) {
+    this.name = name;
+    this.#writer = new BatchWriter(
+      {
+        write: (bytes, written) => this.#write(bytes, written),
+        writePrefix: (view, offset, length) => view.setUint32(offset, length),
+        writable: () => this.#consumer?.writable(),
+      },
+      QEMU_PREFIX_LENGTH,
+    );
+    this.#socket = adopt(accepted, this.#decoder.readBuffer, (length) => this.#read(length));
+    this.#socket.on("error", (error) => {
+      // A VM that is killed resets the connection; that is how VMs leave.
+      const code = (error as NodeJS.ErrnoException).code;
+      if (code !== "ECONNRESET" && code !== "EPIPE") this.#fault ??= error.message;
+    });
+    this.#socket.on("end", () => {
+      if (this.#decoder.carried > 0) this.#fault ??= `the connection ended ${this.#decoder.carried} bytes into a frame`;
+      this.#socket.destroy();
+    });
+    const ended = Promise.withResolvers<void>();
+    this.ended = ended.promise;
+    this.#socket.on("close", () => {
+      this.#open = false;
+      this.#writer.close();
+      this.#consumer?.closed(this.#fault);
+      this.#consumer = null;
+      ended.resolve();
+    });
+  }
+
+  get bytes(): Uint8Array {
+    return this.#writer.bytes;
+  }
+
+  get view(): DataView {
+    return this.#writer.view;
+  }
+
+  start(consumer: FrameConsumer): void {
+    this.#consumer = consumer;
+    this.#socket.resume();
+  }
+
+  reserve(length: number): number {
+    return this.#writer.reserve(length);
+  }
+
+  commit(length: number): void {
+    this.#writer.commit(length);
+  }
+
+  flush(): void {
+    this.#writer.flush();
+  }
+
+  close(): void {
+    this.#writer.flush();
+    this.#open = false;
+    this.#socket.destroySoon();
+  }
+
+  #read(length: number): boolean {
+    const consumer = this.#consumer;
+    if (consumer === null || !this.#open) return false;
+    const fault = this.#decoder.push(length, consumer, () => this.#open);
+    if (fault !== null) {
+      this.#fault = fault;
+      this.#open = false;
+      this.#socket.destroy();
+      return false;
+    }
+    if (this.#open) consumer.endBatch();
+    return this.#open;
+  }
+
+  #write(bytes: Uint8Array, written: () => void): boolean {
+    const socket = this.#socket;
+    if (socket.destroyed) return true;
+    let atOnce = false;
+    socket.write(bytes, () => {
+      if (!atOnce) written();
+    });
+    // Node tries the system call before it queues, so an empty queue means that the kernel has the bytes.
+    atOnce = socket.writableLength === 0;
+    return atOnce;
+  }
+}
+
+/** Moves a socket's handle to a new socket that reads into `buffer` and tells `onRead` how much. */
+function adopt(accepted: Socket, buffer: Uint8Array, onRead: (length: number) => boolean): Socket {
+  const source = accepted as unknown as SocketWithHandle;
+  const handle = source._handle;
+  if (handle === null) {
+    accepted.destroy();
+    return accepted;
+  }
+  source._handle = null;
+  const options = { handle, onread: { buffer, callback: (length: number) => onRead(length) } };
+  const socket = new Socket(options as unknown as SocketConstructorOpts);
+  socket.pause();
+  // The server counts its connections by the sockets that it made.
+  socket.on("close", () => accepted.destroy());
+  return socket;
+}

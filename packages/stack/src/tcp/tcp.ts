@@ -1,0 +1,671 @@
+import { type Ipv4, isMulticast } from "../address.ts";
+import type { Neighbor } from "../arp/neighbor-table.ts";
+import type { Icmp } from "../icmp/icmp.ts";
+import {
+  UNREACHABLE_HOST,
+  UNREACHABLE_NET,
+  UNREACHABLE_PROHIBITED,
+  type UnreachableCode,
+} from "../icmp/unreachable.ts";
+import type { Ipv4Output } from "../ipv4/output.ts";
+import { sequenceAdd, sequenceAfter } from "../sequence.ts";
+import type { StackStatistics } from "../statistics.ts";
+import { TimerQueue } from "../timer-queue.ts";
+import { TokenBucket } from "../token-bucket.ts";
+import { PROTOCOL_TCP, readDestination, readSource } from "../wire/ipv4.ts";
+import {
+  ACK,
+  checkTcpSegment,
+  FIN,
+  RST,
+  readAcknowledgment,
+  readFlags,
+  readSequenceNumber,
+  readSynOptions,
+  readTcpDestinationPort,
+  readTcpHeaderLength,
+  readTcpPorts,
+  readTcpSourcePort,
+  readWindow,
+  SYN,
+  TCP_HEADER_LENGTH,
+  writeTcpChecksum,
+  writeTcpHeader,
+} from "../wire/tcp.ts";
+import { type ConnectionOwner, State, TcpConnection } from "./connection.ts";
+import type {
+  CloseReason,
+  FourTuple,
+  RejectReason,
+  TcpFlow,
+  TcpHandler,
+  TcpRequest,
+  TcpRequestHandler,
+} from "./flow.ts";
+import { FlowTable } from "./flow-table.ts";
+import { InitialSequenceNumbers } from "./isn.ts";
+import { Receiver } from "./receiver.ts";
+import { BufferPool } from "./send-buffer.ts";
+import { Transmitter } from "./transmitter.ts";
+
+const NEVER = Number.POSITIVE_INFINITY;
+/** Twice the maximum segment lifetime (RFC 9293, 3.4.2). On one link without routers nothing lives for 5 s. */
+const TIME_WAIT_MS = 10_000;
+/** Connections in TIME-WAIT; beyond, the oldest ends early, which only makes a stray duplicate draw a reset. */
+const MAX_TIME_WAIT = 8192;
+/** Expiries before the peer counts as gone: about 13 minutes for data (RFC 9293, 3.8.3, R2; Linux's count). */
+const MAX_RETRANSMISSIONS = 15;
+/** The same for a SYN: about a minute (R2 for SYN is at least 3 minutes only for connections that data waits on). */
+const MAX_SYN_RETRANSMISSIONS = 6;
+/** How long a request may wait for its owner: longer than any host's own connect takes to fail. */
+const REQUEST_TIMEOUT_MS = 180_000;
+/** The buffer of a new flow in each direction; it grows with use while the budget lasts. */
+const INITIAL_BUFFER = 64 * 1024;
+/** The buffer of a new flow when the budget is spent. */
+const SMALLEST_BUFFER = 16 * 1024;
+const CHALLENGES_PER_SECOND = 100;
+const EPHEMERAL_FIRST = 49152;
+const EPHEMERAL_COUNT = 65536 - EPHEMERAL_FIRST;
+
+/** What bounds a stack's TCP. */
+export interface TcpLimits {
+  /** Connections in all states but TIME-WAIT. */
+  readonly maximumConnections: number;
+  /** Requests that wait for their owner; beyond, the oldest is cancelled. */
+  readonly maximumRequests: number;
+  /** Bytes that the buffers of all flows may promise beyond the smallest size of each. */
+  readonly bufferBudget: number;
+}
+
+export const DEFAULT_TCP_LIMITS: TcpLimits = {
+  maximumConnections: 16384,
+  maximumRequests: 1024,
+  bufferBudget: 256 * 1024 * 1024,
+};
+
+export interface TcpOptions {
+  readonly output: Ipv4Output;
+  readonly icmp: Icmp;
+  readonly statistics: StackStatistics;
+  readonly now: () => number;
+  readonly randomBytes: (bytes: Uint8Array) => void;
+  readonly route: (address: Ipv4) => Neighbor | null;
+  /** Takes each SYN that no listener claims. */
+  readonly request: TcpRequestHandler;
+  /** There is something to send, found outside of {@link Tcp.receive}. */
+  readonly wake: () => void;
+  readonly limits: TcpLimits;
+}
+
+/** All connections of a stack (RFC 9293): finds the one a segment is for, makes and ends them, and keeps their time. */
+export class Tcp implements ConnectionOwner {
+  readonly #options: TcpOptions;
+  readonly #pool = new BufferPool();
+  readonly #flows: FlowTable<TcpConnection>;
+  readonly #timers = new TimerQueue<TcpConnection>();
+  readonly #initialSequenceNumbers: InitialSequenceNumbers;
+  readonly #transmitter: Transmitter;
+  readonly #receiver: Receiver;
+  readonly #challenges = new TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_PER_SECOND);
+  /** By port, then by address; address 0 listens on every address. */
+  readonly #listeners = new Map<number, Map<Ipv4, TcpRequestHandler>>();
+  /** Requests by connection, oldest first. */
+  readonly #requests = new Map<TcpConnection, PendingRequest>();
+  /** Connections in TIME-WAIT, oldest first. */
+  readonly #timeWait = new Set<TcpConnection>();
+  /** Connections with something to send, in the order in which they have their turns. */
+  #awake: TcpConnection[] = [];
+  #running: TcpConnection[] = [];
+  #reserved = 0;
+  #nextEphemeral: number;
+
+  constructor(options: TcpOptions) {
+    this.#options = options;
+    const random = new Uint8Array(6);
+    options.randomBytes(random);
+    const view = new DataView(random.buffer);
+    this.#flows = new FlowTable(view.getInt32(0));
+    this.#nextEphemeral = view.getUint16(4) % EPHEMERAL_COUNT;
+    this.#initialSequenceNumbers = new InitialSequenceNumbers(options.randomBytes);
+    const { output, statistics, route } = options;
+    const reschedule = (connection: TcpConnection) => this.#reschedule(connection);
+    this.#transmitter = new Transmitter({ output, statistics, route, reschedule });
+    this.#receiver = new Receiver({
+      statistics,
+      maximumSegment: () => this.#transmitter.maximumSegment,
+      wake: (connection) => this.wake(connection),
+      reschedule,
+      remove: (connection, reason) => this.#remove(connection, reason),
+      enterTimeWait: (connection) => this.#enterTimeWait(connection),
+      restartTimeWait: (connection) => this.#restartTimeWait(connection),
+      challenge: (connection) => this.#challenge(connection),
+      reset: (view, packet, segment, length) => this.#resetSegment(view, packet, segment, length),
+    });
+  }
+
+  /** Connections of any state, requests and TIME-WAIT included. */
+  get size(): number {
+    return this.#flows.size;
+  }
+
+  /** Bytes of the budget that buffers have been promised. */
+  get reservedBytes(): number {
+    return this.#reserved;
+  }
+
+  /** When {@link poll} is next due. */
+  get nextDeadline(): number {
+    return this.#timers.nextDeadline;
+  }
+
+  /** Every connection, requests and TIME-WAIT included. */
+  connections(): Iterable<TcpConnection> {
+    return this.#flows;
+  }
+
+  /**
+   * Hands the SYNs for an address and port to `handler`; address 0 stands for every address.
+   *
+   * @throws {Error} when the pair is taken.
+   * @returns a function that ends the listening; connections live on.
+   */
+  listen(address: Ipv4, port: number, handler: TcpRequestHandler): () => void {
+    let byAddress = this.#listeners.get(port);
+    if (byAddress === undefined) {
+      byAddress = new Map();
+      this.#listeners.set(port, byAddress);
+    }
+    if (byAddress.has(address)) throw new Error(`TCP port ${port} is taken`);
+    byAddress.set(address, handler);
+    return () => {
+      byAddress.delete(address);
+      if (byAddress.size === 0 && this.#listeners.get(port) === byAddress) this.#listeners.delete(port);
+    };
+  }
+
+  /** Whether somebody listens on an address and port. */
+  isListening(address: Ipv4, port: number): boolean {
+    return this.#listenerFor(address, port) !== undefined;
+  }
+
+  /**
+   * Opens a connection to the peer's side of the link. How it goes is told to `handler`, never before this returns.
+   *
+   * @param tuple - a local port of 0 has one chosen from the ephemeral range (RFC 6056, 3.3.2).
+   * @returns null when the four-tuple is in use, no ephemeral port is free, or there are too many connections.
+   */
+  dial(tuple: FourTuple, handler: TcpHandler): TcpFlow | null {
+    const { localAddress, remoteAddress, remotePort } = tuple;
+    if (this.#isFull()) return null;
+    const localPort = tuple.localPort === 0 ? this.#choosePort(tuple) : tuple.localPort;
+    if (localPort === 0 || this.#flows.get(remoteAddress, localAddress, (remotePort << 16) | localPort) !== null) {
+      return null;
+    }
+    const connection = this.#newConnection(localAddress, localPort, remoteAddress, remotePort);
+    connection.handler = handler;
+    connection.state = State.synSent;
+    this.#startSending(connection);
+    this.#options.statistics.tcpDialed++;
+    return connection;
+  }
+
+  /** Takes in a segment of `length` bytes at `segment`, of the packet at `packet`. */
+  receive(bytes: Uint8Array, view: DataView, packet: number, segment: number, length: number): void {
+    const { statistics } = this.#options;
+    const source = readSource(view, packet);
+    const destination = readDestination(view, packet);
+    const fault = checkTcpSegment(view, segment, length, source, destination);
+    if (fault !== null) {
+      if (fault === "malformed") statistics.dropMalformed++;
+      else statistics.dropChecksum++;
+      return;
+    }
+    statistics.tcpSegmentsReceived++;
+    const connection = this.#flows.get(source, destination, readTcpPorts(view, segment));
+    if (connection === null) {
+      this.#receiveUnknown(view, packet, segment, length);
+    } else if (connection.state === State.requested) {
+      this.#receiveRequested(connection, view, packet, segment, length);
+    } else if (connection.state === State.timeWait && this.#isNewerSyn(connection, view, segment)) {
+      this.#remove(connection, "finished");
+      this.#receiveUnknown(view, packet, segment, length);
+    } else {
+      this.#receiver.receive(connection, bytes, view, packet, segment, length, this.#options.now());
+    }
+  }
+
+  /** The peer could not deliver a segment of ours: ends the attempt of a {@link dial} (RFC 5461, 4.2 for the rest). */
+  receiveUnreachable(tuple: FourTuple, sequence: number): void {
+    const ports = (tuple.remotePort << 16) | tuple.localPort;
+    const connection = this.#flows.get(tuple.remoteAddress, tuple.localAddress, ports);
+    if (connection === null || connection.state !== State.synSent || sequence !== connection.initialSend) return;
+    this.#remove(connection, "unreachable");
+  }
+
+  /**
+   * Lets every connection with something to send have its turns.
+   *
+   * @returns false when the link took no more; what is left goes on at the next call.
+   */
+  flush(now: number): boolean {
+    while (this.#awake.length > 0) {
+      const running = this.#awake;
+      this.#awake = this.#running;
+      this.#running = running;
+      for (let index = 0; index < running.length; index++) {
+        const connection = running[index];
+        connection.awake = false;
+        const result = this.#transmitter.run(connection, now);
+        if (result === "done") continue;
+        this.#enqueue(connection);
+        if (result === "blocked") {
+          for (index++; index < running.length; index++) {
+            running[index].awake = false;
+            this.#enqueue(running[index]);
+          }
+          running.length = 0;
+          return false;
+        }
+      }
+      running.length = 0;
+    }
+    return true;
+  }
+
+  /** Does what is due at `now`: retransmissions, probes, delayed acknowledgments, and the ends of waits. */
+  poll(now: number): void {
+    for (;;) {
+      const connection = this.#timers.takeDue(now);
+      if (connection === null) return;
+      this.#expire(connection, now);
+      if (connection.state !== State.closed) this.#reschedule(connection);
+    }
+  }
+
+  /** Ends every connection without a word to the peer, because the VM is gone. */
+  detach(): void {
+    for (const connection of [...this.#flows]) {
+      const request = this.#requests.get(connection);
+      if (request !== undefined) this.#cancel(request);
+      else this.#remove(connection, "detached");
+    }
+  }
+
+  /** Ends every connection with a reset, because this side is going away. */
+  abortAll(): void {
+    for (const connection of [...this.#flows]) {
+      const request = this.#requests.get(connection);
+      if (request !== undefined) request.reject("refused");
+      else if (connection.state === State.timeWait) this.#remove(connection, "finished");
+      else this.abort(connection);
+    }
+  }
+
+  wake(connection: TcpConnection): void {
+    if (connection.awake) return;
+    this.#enqueue(connection);
+    if (this.#awake.length === 1) this.#options.wake();
+  }
+
+  abort(connection: TcpConnection): void {
+    if (connection.state === State.timeWait) return;
+    // In SYN-SENT there is nothing yet that the peer would have to forget (RFC 9293, 3.10.5).
+    if (connection.state !== State.synSent) this.#transmitter.sendReset(connection);
+    this.#remove(connection, "aborted");
+  }
+
+  reserve(connection: TcpConnection, bytes: number): boolean {
+    if (this.#reserved + bytes > this.#options.limits.bufferBudget) return false;
+    this.#reserved += bytes;
+    connection.reserved += bytes;
+    return true;
+  }
+
+  /** Completes the handshake of a request. */
+  accept(request: PendingRequest, handler: TcpHandler): TcpFlow {
+    const { connection } = request;
+    this.#requests.delete(connection);
+    connection.handler = handler;
+    connection.state = State.synReceived;
+    connection.expireAt = NEVER;
+    this.#startSending(connection);
+    this.#options.statistics.tcpAccepted++;
+    return connection;
+  }
+
+  /** Turns a request down. */
+  reject(request: PendingRequest, reason: RejectReason): void {
+    const { connection } = request;
+    this.#requests.delete(connection);
+    this.#remove(connection, "aborted");
+    this.#options.statistics.tcpRejected++;
+    if (reason === "silent") return;
+    if (reason === "refused") {
+      const { localAddress, localPort, remoteAddress, remotePort, receiveNext } = connection;
+      this.#sendReset(localAddress, localPort, remoteAddress, remotePort, 0, receiveNext, RST | ACK);
+      return;
+    }
+    this.#options.icmp.unreachableFlow(
+      { source: connection.remoteAddress, destination: connection.localAddress },
+      PROTOCOL_TCP,
+      connection.ports,
+      connection.initialReceive,
+      REJECT_CODES[reason],
+      null,
+    );
+  }
+
+  #isFull(): boolean {
+    return this.#flows.size - this.#timeWait.size >= this.#options.limits.maximumConnections;
+  }
+
+  #newConnection(localAddress: Ipv4, localPort: number, remoteAddress: Ipv4, remotePort: number): TcpConnection {
+    const neighbor = this.#options.route(remoteAddress);
+    const connection = new TcpConnection(
+      this,
+      this.#pool,
+      localAddress,
+      localPort,
+      remoteAddress,
+      remotePort,
+      neighbor,
+      SMALLEST_BUFFER,
+    );
+    if (this.reserve(connection, 2 * (INITIAL_BUFFER - SMALLEST_BUFFER))) {
+      connection.sendLimit = INITIAL_BUFFER;
+      connection.receiveLimit = INITIAL_BUFFER;
+    }
+    this.#flows.add(connection);
+    return connection;
+  }
+
+  #startSending(connection: TcpConnection): void {
+    const { localAddress, localPort, remoteAddress, remotePort } = connection;
+    const now = this.#options.now();
+    connection.startSending(this.#initialSequenceNumbers.next(localAddress, localPort, remoteAddress, remotePort, now));
+    this.wake(connection);
+  }
+
+  #choosePort({ localAddress, remoteAddress, remotePort }: FourTuple): number {
+    for (let tries = 0; tries < EPHEMERAL_COUNT; tries++) {
+      const port = EPHEMERAL_FIRST + this.#nextEphemeral;
+      this.#nextEphemeral = (this.#nextEphemeral + 1) % EPHEMERAL_COUNT;
+      if (this.#flows.get(remoteAddress, localAddress, (remotePort << 16) | port) === null) return port;
+    }
+    return 0;
+  }
+
+  #listenerFor(address: Ipv4, port: number): TcpRequestHandler | undefined {
+    const byAddress = this.#listeners.get(port);
+    return byAddress === undefined ? undefined : (byAddress.get(address) ?? byAddress.get(0));
+  }
+
+  /** A segment without a connection (RFC 9293, 3.10.7.1 and 3.10.7.2). */
+  #receiveUnknown(view: DataView, packet: number, segment: number, length: number): void {
+    const flags = readFlags(view, segment);
+    if ((flags & RST) !== 0) return;
+    if ((flags & (SYN | ACK)) !== SYN) {
+      this.#resetSegment(view, packet, segment, length);
+      return;
+    }
+    const { statistics, limits } = this.#options;
+    const localAddress = readDestination(view, packet);
+    const localPort = readTcpDestinationPort(view, segment);
+    const remotePort = readTcpSourcePort(view, segment);
+    if (localPort === 0 || remotePort === 0 || isMulticast(localAddress) || localAddress === -1) {
+      statistics.dropAddress++;
+      return;
+    }
+    if (this.#isFull()) {
+      statistics.dropConnectionLimit++;
+      return;
+    }
+    if (this.#requests.size >= limits.maximumRequests) {
+      for (const oldest of this.#requests.values()) {
+        statistics.dropConnectionLimit++;
+        this.#cancel(oldest);
+        break;
+      }
+    }
+    const connection = this.#newConnection(localAddress, localPort, readSource(view, packet), remotePort);
+    const options = readSynOptions(view, segment);
+    connection.state = State.requested;
+    connection.startReceiving(
+      readSequenceNumber(view, segment),
+      readWindow(view, segment),
+      // A peer that asks for segments without data would have us send forever.
+      Math.max(MINIMUM_MSS, Math.min(options.maximumSegmentSize, this.#transmitter.maximumSegment)),
+      options.windowShift,
+    );
+    connection.expireAt = this.#options.now() + REQUEST_TIMEOUT_MS;
+    this.#reschedule(connection);
+    const request = new PendingRequest(this, connection);
+    this.#requests.set(connection, request);
+    (this.#listenerFor(localAddress, localPort) ?? this.#options.request)(request);
+  }
+
+  /** A segment for a request that its owner has not answered. */
+  #receiveRequested(connection: TcpConnection, view: DataView, packet: number, segment: number, length: number): void {
+    const request = this.#requests.get(connection);
+    if (request === undefined) return;
+    const flags = readFlags(view, segment);
+    const sequence = readSequenceNumber(view, segment);
+    if ((flags & RST) !== 0) {
+      if (sequence === connection.receiveNext) this.#cancel(request);
+    } else if ((flags & (SYN | ACK)) === SYN && sequence !== connection.initialReceive) {
+      // The peer gave the first attempt up and uses the port again.
+      this.#cancel(request);
+      this.#receiveUnknown(view, packet, segment, length);
+    }
+    // Otherwise it is the SYN again, which asks for nothing new.
+  }
+
+  #isNewerSyn(connection: TcpConnection, view: DataView, segment: number): boolean {
+    const flags = readFlags(view, segment);
+    // A SYN beyond what was received cannot be an old duplicate (RFC 9293, 3.6.1; RFC 6191).
+    return (
+      (flags & (SYN | ACK | RST)) === SYN && sequenceAfter(readSequenceNumber(view, segment), connection.receiveNext)
+    );
+  }
+
+  #cancel(request: PendingRequest): void {
+    this.#requests.delete(request.connection);
+    this.#remove(request.connection, "aborted");
+    request.cancel();
+  }
+
+  #expire(connection: TcpConnection, now: number): void {
+    if (connection.expireAt <= now) {
+      const request = this.#requests.get(connection);
+      if (request !== undefined) this.#cancel(request);
+      else this.#remove(connection, "timeout");
+      return;
+    }
+    if (connection.retransmitAt <= now) this.#retransmit(connection);
+    if (connection.state === State.closed) return;
+    if (connection.probeAt <= now) {
+      connection.probeAt = NEVER;
+      if (++connection.unansweredProbes > MAX_RETRANSMISSIONS) {
+        this.#remove(connection, "timeout");
+        return;
+      }
+      connection.probeDue = true;
+      this.wake(connection);
+    }
+    if (connection.delayedAckAt <= now) {
+      connection.delayedAckAt = NEVER;
+      connection.acknowledgeNow = true;
+      this.wake(connection);
+    }
+  }
+
+  /** The retransmission timer expired (RFC 6298, 5.4 to 5.7). */
+  #retransmit(connection: TcpConnection): void {
+    connection.retransmitAt = NEVER;
+    connection.roundTripStart = -1;
+    connection.retransmissions++;
+    connection.timeout.backOff();
+    this.#options.statistics.tcpTimeouts++;
+    if (connection.state === State.synSent || connection.state === State.synReceived) {
+      if (connection.neighbor?.state === "failed") this.#remove(connection, "unreachable");
+      else if (connection.retransmissions > MAX_SYN_RETRANSMISSIONS) this.#remove(connection, "timeout");
+      else connection.synDue = true;
+    } else if (connection.retransmissions > MAX_RETRANSMISSIONS) {
+      this.#remove(connection, "timeout");
+    } else {
+      connection.congestion.timedOut(connection.inFlight);
+      connection.inRecovery = false;
+      connection.duplicateAcknowledgments = 0;
+      connection.recoveryPoint = connection.sendMaximum;
+      connection.retransmitFirst = false;
+      connection.sendNext = connection.sendUnacknowledged;
+    }
+    if (connection.state !== State.closed) this.wake(connection);
+  }
+
+  #reschedule(connection: TcpConnection): void {
+    const { deadline } = connection;
+    if (deadline !== NEVER) this.#timers.schedule(connection, deadline);
+  }
+
+  #enqueue(connection: TcpConnection): void {
+    connection.awake = true;
+    this.#awake.push(connection);
+  }
+
+  #enterTimeWait(connection: TcpConnection): void {
+    this.#release(connection);
+    connection.finish(State.timeWait, "finished");
+    if (this.#timeWait.size >= MAX_TIME_WAIT) {
+      for (const oldest of this.#timeWait) {
+        this.#remove(oldest, "finished");
+        break;
+      }
+    }
+    this.#timeWait.add(connection);
+    this.#restartTimeWait(connection);
+    this.wake(connection);
+  }
+
+  #restartTimeWait(connection: TcpConnection): void {
+    connection.expireAt = this.#options.now() + TIME_WAIT_MS;
+    this.#reschedule(connection);
+  }
+
+  #remove(connection: TcpConnection, reason: CloseReason): void {
+    if (connection.state === State.closed) return;
+    this.#flows.delete(connection);
+    this.#timers.remove(connection);
+    this.#timeWait.delete(connection);
+    this.#release(connection);
+    connection.finish(State.closed, reason);
+  }
+
+  #release(connection: TcpConnection): void {
+    this.#reserved -= connection.reserved;
+    connection.reserved = 0;
+  }
+
+  #challenge(connection: TcpConnection): void {
+    if (!this.#challenges.take(this.#options.now())) return;
+    this.#options.statistics.tcpChallengeAcks++;
+    this.#transmitter.sendChallenge(connection);
+  }
+
+  /** Answers a segment that belongs nowhere (RFC 9293, 3.10.7.1). */
+  #resetSegment(view: DataView, packet: number, segment: number, length: number): void {
+    const flags = readFlags(view, segment);
+    const source = readSource(view, packet);
+    const destination = readDestination(view, packet);
+    if (isMulticast(destination) || destination === -1) return;
+    const remotePort = readTcpSourcePort(view, segment);
+    const localPort = readTcpDestinationPort(view, segment);
+    if ((flags & ACK) !== 0) {
+      const sequence = readAcknowledgment(view, segment);
+      this.#sendReset(destination, localPort, source, remotePort, sequence, 0, RST);
+      return;
+    }
+    const dataLength = length - readTcpHeaderLength(view, segment);
+    const advance = dataLength + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);
+    const acknowledgment = sequenceAdd(readSequenceNumber(view, segment), advance);
+    this.#sendReset(destination, localPort, source, remotePort, 0, acknowledgment, RST | ACK);
+  }
+
+  #sendReset(
+    localAddress: Ipv4,
+    localPort: number,
+    remoteAddress: Ipv4,
+    remotePort: number,
+    sequence: number,
+    acknowledgment: number,
+    flags: number,
+  ): void {
+    const { output, statistics } = this.#options;
+    const neighbor = this.#options.route(remoteAddress);
+    if (neighbor === null) return;
+    const segment = output.begin(neighbor, localAddress, remoteAddress, PROTOCOL_TCP, TCP_HEADER_LENGTH, true);
+    if (segment < 0) return;
+    const { view } = output;
+    writeTcpHeader(view, segment, localPort, remotePort, sequence, acknowledgment, TCP_HEADER_LENGTH, flags, 0);
+    writeTcpChecksum(view, segment, TCP_HEADER_LENGTH, localAddress, remoteAddress);
+    output.commit();
+    statistics.tcpSegmentsSent++;
+  }
+}
+
+/** The smallest segment size that is believed of a peer (RFC 791's minimum MTU of 68, less both headers). */
+const MINIMUM_MSS = 28;
+
+const REJECT_CODES: Record<Exclude<RejectReason, "refused" | "silent">, UnreachableCode> = {
+  "net-unreachable": UNREACHABLE_NET,
+  "host-unreachable": UNREACHABLE_HOST,
+  prohibited: UNREACHABLE_PROHIBITED,
+};
+
+/** A SYN that waits for its owner's answer, with the connection that an acceptance brings to life. */
+export class PendingRequest implements TcpRequest {
+  readonly connection: TcpConnection;
+  cancelled = false;
+  onCancel: (() => void) | null = null;
+  #answered = false;
+  readonly #tcp: Tcp;
+
+  constructor(tcp: Tcp, connection: TcpConnection) {
+    this.#tcp = tcp;
+    this.connection = connection;
+  }
+
+  get localAddress(): Ipv4 {
+    return this.connection.localAddress;
+  }
+
+  get localPort(): number {
+    return this.connection.localPort;
+  }
+
+  get remoteAddress(): Ipv4 {
+    return this.connection.remoteAddress;
+  }
+
+  get remotePort(): number {
+    return this.connection.remotePort;
+  }
+
+  accept(handler: TcpHandler): TcpFlow | null {
+    if (this.cancelled || this.#answered) return null;
+    this.#answered = true;
+    return this.#tcp.accept(this, handler);
+  }
+
+  reject(reason: RejectReason): void {
+    if (this.cancelled || this.#answered) return;
+    this.#answered = true;
+    this.#tcp.reject(this, reason);
+  }
+
+  /** Called by the stack when the request can no longer be answered. */
+  cancel(): void {
+    this.cancelled = true;
+    this.onCancel?.();
+  }
+}

@@ -1,0 +1,166 @@
+/** The TCP header and its options (RFC 9293, 3.1 and 3.2). */
+
+import type { Ipv4 } from "../address.ts";
+import { complement, pseudoHeaderSum, sum } from "./checksum.ts";
+import { PROTOCOL_TCP } from "./ipv4.ts";
+
+export const TCP_HEADER_LENGTH = 20;
+
+export const FIN = 0x01;
+export const SYN = 0x02;
+export const RST = 0x04;
+export const PSH = 0x08;
+export const ACK = 0x10;
+export const URG = 0x20;
+
+const OPTION_END = 0;
+const OPTION_NOP = 1;
+const OPTION_MSS = 2;
+const OPTION_WINDOW_SCALE = 3;
+
+/** The largest shift count of window scaling (RFC 7323, 2.3). */
+export const MAX_WINDOW_SHIFT = 14;
+
+/** Why a segment was not accepted by {@link checkTcpSegment}. */
+export type TcpFault = "malformed" | "checksum";
+
+/** Checks data offset and checksum of a segment of `length` bytes. */
+export function checkTcpSegment(
+  view: DataView,
+  segment: number,
+  length: number,
+  source: Ipv4,
+  destination: Ipv4,
+): TcpFault | null {
+  if (length < TCP_HEADER_LENGTH) return "malformed";
+  const headerLength = (view.getUint8(segment + 12) >>> 4) << 2;
+  if (headerLength < TCP_HEADER_LENGTH || headerLength > length) return "malformed";
+  const total = pseudoHeaderSum(source, destination, PROTOCOL_TCP, length) + sum(view, segment, length);
+  return complement(total) === 0 ? null : "checksum";
+}
+
+export function readTcpSourcePort(view: DataView, segment: number): number {
+  return view.getUint16(segment);
+}
+
+export function readTcpDestinationPort(view: DataView, segment: number): number {
+  return view.getUint16(segment + 2);
+}
+
+/** Both ports as one signed 32-bit integer, the source in the high half: a key that costs one read. */
+export function readTcpPorts(view: DataView, segment: number): number {
+  return view.getInt32(segment);
+}
+
+export function readSequenceNumber(view: DataView, segment: number): number {
+  return view.getInt32(segment + 4);
+}
+
+export function readAcknowledgment(view: DataView, segment: number): number {
+  return view.getInt32(segment + 8);
+}
+
+/** Bytes of the header, options included. */
+export function readTcpHeaderLength(view: DataView, segment: number): number {
+  return (view.getUint8(segment + 12) >>> 4) << 2;
+}
+
+export function readFlags(view: DataView, segment: number): number {
+  return view.getUint8(segment + 13);
+}
+
+/** The window field as it stands, before scaling. */
+export function readWindow(view: DataView, segment: number): number {
+  return view.getUint16(segment + 14);
+}
+
+/** The options that a SYN may carry and this stack understands. */
+export interface SynOptions {
+  /** Maximum segment size; 536 when absent (RFC 9293, 3.7.1). */
+  maximumSegmentSize: number;
+  /** Window scale shift count, or -1 when absent. */
+  windowShift: number;
+}
+
+/** The maximum segment size to assume of a peer that does not send the option (RFC 9293, 3.7.1). */
+export const DEFAULT_MSS = 536;
+
+/** Reads the options of a SYN. Options of a wrong length end the reading, as nothing after them can be trusted. */
+export function readSynOptions(view: DataView, segment: number): SynOptions {
+  const options: SynOptions = { maximumSegmentSize: DEFAULT_MSS, windowShift: -1 };
+  const end = segment + readTcpHeaderLength(view, segment);
+  let at = segment + TCP_HEADER_LENGTH;
+  while (at < end) {
+    const kind = view.getUint8(at);
+    if (kind === OPTION_END) break;
+    if (kind === OPTION_NOP) {
+      at++;
+      continue;
+    }
+    if (at + 1 >= end) break;
+    const length = view.getUint8(at + 1);
+    if (length < 2 || at + length > end) break;
+    if (kind === OPTION_MSS && length === 4) options.maximumSegmentSize = view.getUint16(at + 2);
+    if (kind === OPTION_WINDOW_SCALE && length === 3) {
+      options.windowShift = Math.min(view.getUint8(at + 2), MAX_WINDOW_SHIFT);
+    }
+    at += length;
+  }
+  return options;
+}
+
+/** Bytes that {@link writeSynOptions} writes. */
+export function synOptionsLength(options: SynOptions): number {
+  return options.windowShift >= 0 ? 8 : 4;
+}
+
+/** Writes MSS and, unless the shift is -1, window scale. */
+export function writeSynOptions(view: DataView, at: number, options: SynOptions): void {
+  view.setUint8(at, OPTION_MSS);
+  view.setUint8(at + 1, 4);
+  view.setUint16(at + 2, options.maximumSegmentSize);
+  if (options.windowShift >= 0) {
+    view.setUint8(at + 4, OPTION_NOP);
+    view.setUint8(at + 5, OPTION_WINDOW_SCALE);
+    view.setUint8(at + 6, 3);
+    view.setUint8(at + 7, options.windowShift);
+  }
+}
+
+/**
+ * Writes the fixed header; options and payload are already in place or are written before
+ * {@link writeTcpChecksum}.
+ *
+ * @param headerLength - bytes of header and options, a multiple of 4.
+ */
+export function writeTcpHeader(
+  view: DataView,
+  segment: number,
+  sourcePort: number,
+  destinationPort: number,
+  sequence: number,
+  acknowledgment: number,
+  headerLength: number,
+  flags: number,
+  window: number,
+): void {
+  view.setUint16(segment, sourcePort);
+  view.setUint16(segment + 2, destinationPort);
+  view.setInt32(segment + 4, sequence);
+  view.setInt32(segment + 8, acknowledgment);
+  view.setUint16(segment + 12, (headerLength << 10) | flags);
+  view.setUint16(segment + 14, window);
+  view.setInt32(segment + 16, 0);
+}
+
+/** Fills in the checksum of a segment of `length` bytes whose checksum field is zero. */
+export function writeTcpChecksum(
+  view: DataView,
+  segment: number,
+  length: number,
+  source: Ipv4,
+  destination: Ipv4,
+): void {
+  const total = pseudoHeaderSum(source, destination, PROTOCOL_TCP, length) + sum(view, segment, length);
+  view.setUint16(segment + 16, complement(total));
+}
