@@ -17,6 +17,8 @@ export interface BatchTransport {
   write(bytes: Uint8Array, written: () => void): boolean;
   /** Writes the prefix of a frame of `length` bytes at `offset`, in the room kept in front of each frame. */
   writePrefix(view: DataView, offset: number, length: number): void;
+  /** The first frame of a batch was committed. */
+  pending(): void;
   /** There is room again after a refusal. */
   writable(): void;
 }
@@ -72,6 +74,7 @@ export class BatchWriter implements FrameSink {
   commit(length: number): void {
     if (length > this.#reserved) throw new RangeError(`commit of ${length} bytes, ${this.#reserved} were reserved`);
     this.#transport.writePrefix(this.view, this.#length, length);
+    if (this.#length === 0) this.#transport.pending();
     this.#length += this.#prefixLength + length;
     this.#reserved = 0;
   }

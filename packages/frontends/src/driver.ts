@@ -32,6 +32,8 @@ export class StackDriver implements FrameConsumer {
     this.#finishTurn();
   };
   #turnScheduled = false;
+  /** Frames of one read are being handed over; the turn ends after them, so nothing needs to be scheduled. */
+  #inBatch = false;
   #timer: NodeJS.Timeout | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
@@ -52,19 +54,20 @@ export class StackDriver implements FrameConsumer {
     this.#arm();
   }
 
-  /** Sends what is due at the end of this turn of the event loop; call it after the stack was used from outside. */
-  wake(): void {
-    this.#wake();
-  }
-
   receiveFrame(bytes: Uint8Array, view: DataView, offset: number, length: number): void {
+    this.#inBatch = true;
     this.#options.tap?.frame(bytes, offset, length);
     this.stack.receiveFrame(bytes, view, offset, length);
   }
 
   endBatch(): void {
     this.#options.endBatch?.();
+    this.#inBatch = false;
     this.#finishTurn();
+  }
+
+  pending(): void {
+    this.#wake();
   }
 
   writable(): void {
@@ -90,8 +93,13 @@ export class StackDriver implements FrameConsumer {
     this.#port.close();
   }
 
+  /** Closes the link without a word to the peer, as a machine does that loses its power. */
+  vanish(): void {
+    if (!this.#closed) this.#port.close();
+  }
+
   #wake(): void {
-    if (this.#turnScheduled || this.#closed) return;
+    if (this.#turnScheduled || this.#inBatch || this.#closed) return;
     this.#turnScheduled = true;
     setImmediate(this.#turn);
   }

@@ -6,6 +6,8 @@ export interface FrameConsumer {
   receiveFrame(bytes: Uint8Array, view: DataView, offset: number, length: number): void;
   /** Every whole frame of one read has been handed over. */
   endBatch(): void;
+  /** A frame was committed while none was waiting: {@link FramePort.flush} is to be called in this turn. */
+  pending(): void;
   /** The port takes frames again, after {@link FrameSink.reserve} returned -1. */
   writable(): void;
   /**

@@ -33,6 +33,7 @@ export class QemuPort implements FramePort {
       {
         write: (bytes, written) => this.#write(bytes, written),
         writePrefix: (view, offset, length) => view.setUint32(offset, length),
+        pending: () => this.#consumer?.pending(),
         writable: () => this.#consumer?.writable(),
       },
       QEMU_PREFIX_LENGTH,

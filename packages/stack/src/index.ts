@@ -1,5 +1,8 @@
 export * from "./address.ts";
 export { Neighbor } from "./arp/neighbor-table.ts";
+export { DhcpClient, type DhcpClientLease, type DhcpClientMessage } from "./dhcp/client.ts";
+export { type Lease, LeaseTable } from "./dhcp/lease-table.ts";
+export { DhcpServer, type DhcpServerEvents, type DhcpServerOptions } from "./dhcp/server.ts";
 export type { EchoHandler, EchoRequest } from "./icmp/echo.ts";
 export type { ReceivedUnreachable } from "./icmp/icmp.ts";
 export * from "./icmp/unreachable.ts";
@@ -17,3 +20,4 @@ export type {
 } from "./tcp/flow.ts";
 export { DEFAULT_TCP_LIMITS, type TcpLimits } from "./tcp/tcp.ts";
 export type { UdpDatagram, UdpHandler } from "./udp/datagram.ts";
+export { type MacHalves, macFromHalves, macHalves } from "./wire/ethernet.ts";

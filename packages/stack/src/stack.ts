@@ -19,6 +19,7 @@ import {
   isGroupMac,
   isWholeEthernetHeader,
   type MacHalves,
+  macFromHalves,
   macHalves,
   readDestinationHigh,
   readDestinationLow,
@@ -115,6 +116,10 @@ export class Stack {
   #link: FrameSink = new NullLink();
   #housekeepingAt: number;
 
+  // Where the frame being received came from.
+  #frameSourceHigh = 0;
+  #frameSourceLow = 0;
+
   // The source that was accepted last: the next packet is most often from it, and costs two comparisons.
   #lastSource: Ipv4 = 0;
   #lastSourceHigh = -1;
@@ -186,6 +191,11 @@ export class Stack {
       this.#reassembler.nextDeadline,
       this.#housekeepingAt,
     );
+  }
+
+  /** The MAC that the packet being received came from; for handlers, during their call. */
+  get frameSource(): Mac {
+    return macFromHalves(this.#frameSourceHigh, this.#frameSourceLow);
   }
 
   /** Sets where frames go. */
@@ -437,6 +447,8 @@ export class Stack {
   #acceptSource(view: DataView, frame: number, source: Ipv4, destination: Ipv4, protocol: number): boolean {
     const high = readSourceHigh(view, frame);
     const low = readSourceLow(view, frame);
+    this.#frameSourceHigh = high;
+    this.#frameSourceLow = low;
     const now = this.#options.now();
     if (
       source === this.#lastSource &&

@@ -33,8 +33,10 @@ const TAKEOVER_MS = 30_000;
 /** How long an entry without any sign of life is kept at all. */
 const FORGET_MS = 30 * 60_000;
 const MAX_NEIGHBORS = 4096;
-/** Frames kept for one neighbour while its MAC is not known. */
-const MAX_PENDING_FRAMES = 16;
+/** Bytes kept for one neighbour while its MAC is not known: a datagram of 64 KiB in fragments, and a little more. */
+const MAX_PENDING_BYTES = 96 * 1024;
+/** The same for all neighbours together. */
+const MAX_PENDING_BYTES_IN_ALL = 4 * 1024 * 1024;
 
 export type NeighborState = "unknown" | "incomplete" | "reachable" | "probing" | "failed";
 
@@ -52,6 +54,8 @@ export class Neighbor {
   nextRequestAt = Number.POSITIVE_INFINITY;
   /** Whole frames that wait for the MAC, oldest first. */
   readonly pending: Uint8Array[] = [];
+  /** Bytes in {@link pending}. */
+  pendingBytes = 0;
 
   constructor(address: Ipv4) {
     this.address = address;
@@ -91,6 +95,7 @@ export class NeighborTable {
   /** The neighbours with a request under way; few at any time. */
   readonly #asking = new Set<Neighbor>();
   #lastObserved: Neighbor | null = null;
+  #pendingBytes = 0;
 
   constructor(options: NeighborTableOptions) {
     this.#options = options;
@@ -173,10 +178,16 @@ export class NeighborTable {
       this.#options.statistics.dropUnresolved++;
       return;
     }
-    if (neighbor.pending.length >= MAX_PENDING_FRAMES) {
-      neighbor.pending.shift();
+    if (this.#pendingBytes + frame.length > MAX_PENDING_BYTES_IN_ALL) {
+      this.#options.statistics.dropLinkFull++;
+      return;
+    }
+    while (neighbor.pendingBytes + frame.length > MAX_PENDING_BYTES && neighbor.pending.length > 0) {
+      const oldest = neighbor.pending.shift() as Uint8Array;
+      this.#countPending(neighbor, -oldest.length);
       this.#options.statistics.dropLinkFull++;
     }
+    this.#countPending(neighbor, frame.length);
     neighbor.pending.push(frame.slice());
   }
 
@@ -218,8 +229,7 @@ export class NeighborTable {
       if (neighbor.nextRequestAt > now) continue;
       if (neighbor.requests >= MAX_REQUESTS) {
         this.#asking.delete(neighbor);
-        this.#options.statistics.dropUnresolved += neighbor.pending.length;
-        neighbor.pending.length = 0;
+        this.#dropPending(neighbor);
         neighbor.resolved = false;
         neighbor.state = "failed";
         neighbor.nextRequestAt = now + FAILED_HOLD_MS;
@@ -283,7 +293,19 @@ export class NeighborTable {
       statistics.framesSent++;
       statistics.bytesSent += frame.length;
     }
+    this.#countPending(neighbor, -neighbor.pendingBytes);
     neighbor.pending.length = 0;
+  }
+
+  #dropPending(neighbor: Neighbor): void {
+    this.#options.statistics.dropUnresolved += neighbor.pending.length;
+    this.#countPending(neighbor, -neighbor.pendingBytes);
+    neighbor.pending.length = 0;
+  }
+
+  #countPending(neighbor: Neighbor, bytes: number): void {
+    neighbor.pendingBytes += bytes;
+    this.#pendingBytes += bytes;
   }
 
   #send(
@@ -325,8 +347,7 @@ export class NeighborTable {
     for (const [address, neighbor] of this.#neighbors) {
       this.#neighbors.delete(address);
       this.#asking.delete(neighbor);
-      this.#options.statistics.dropUnresolved += neighbor.pending.length;
-      neighbor.pending.length = 0;
+      this.#dropPending(neighbor);
       neighbor.state = "unknown";
       if (this.#lastObserved === neighbor) this.#lastObserved = null;
       return;

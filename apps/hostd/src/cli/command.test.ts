@@ -1,0 +1,328 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parseConfigText } from "../config/file.ts";
+import { configFlags } from "../config/flags.ts";
+import { configWarnings, resolveConfig } from "../config/resolve.ts";
+
+const root = fileURLToPath(new URL("../../../../", import.meta.url));
+const command = join(root, "apps/hostd/bin/hostd.mjs");
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "hostd-command-"));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function start(args: readonly string[], variables: Record<string, string> = {}): ChildProcess {
+  const env = { PATH: process.env.PATH, HOME: folder, XDG_RUNTIME_DIR: folder, ...variables };
+  return spawn(process.execPath, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
+}
+
+async function outcome({ stdout, stderr, ...child }: ChildProcess, exit: Promise<unknown[]>): Promise<Outcome> {
+  if (stdout === null || stderr === null) throw new Error(`process ${child.pid} has no pipes`);
+  const [out, error, [code]] = await Promise.all([text(stdout), text(stderr), exit]);
+  return { code: typeof code === "number" ? code : null, stdout: out, stderr: error };
+}
+
+/** Runs a command line of hostd to its end. */
+async function hostd(...args: string[]): Promise<Outcome> {
+  const child = start([command, ...args]);
+  return outcome(child, once(child, "close"));
+}
+
+/** A program that runs the command line with a daemon and a demonstration of its own. */
+const FIXTURE = `
+const { main } = await import(${JSON.stringify(new URL("../main.ts", import.meta.url).href)});
+const { DAEMON } = process.env;
+await main(process.argv.slice(1), {
+  async loadDaemon() {
+    return async (config, logger) => {
+      if (DAEMON === "fails") throw new Error("listen EADDRINUSE: address already in use");
+      logger.info({ mtu: config.mtu }, "started");
+      const close = async () => {
+        if (DAEMON === "hangs") await new Promise(() => {});
+        if (DAEMON === "breaks") throw new Error("EIO");
+      };
+      if (DAEMON === "crashes") setImmediate(() => { throw new Error("unforeseen"); });
+      return { endpoints: ["unix:///run/a,b.sock", "dial+tcp://[::1]:5555"], close };
+    };
+  },
+  async loadDemo() {
+    return async ({ vm }) => {
+      console.log("demo", vm);
+      if (DAEMON === "fails") throw new Error("no QEMU");
+      if (DAEMON !== "talks") return;
+      for (let count = 0; count < 50_000; count++) {
+        console.log("more");
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      console.error("not ended");
+    };
+  },
+});
+`;
+
+function startFixture(daemon: string, ...args: string[]): ChildProcess {
+  return start(["--input-type=module", "-e", FIXTURE, "--", ...args], { DAEMON: daemon });
+}
+
+async function fixture(daemon: string, ...args: string[]): Promise<Outcome> {
+  const child = startFixture(daemon, ...args);
+  return outcome(child, once(child, "close"));
+}
+
+/** Runs `hostd up` and sends each signal once the text before it has appeared on the output. */
+async function upUntil(daemon: string, steps: readonly [text: string, signal: NodeJS.Signals][], ...args: string[]) {
+  const child = startFixture(daemon, "up", ...args);
+  let seen = "";
+  let next = 0;
+  const look = (chunk: Buffer) => {
+    seen += chunk.toString();
+    const step = steps[next];
+    if (step !== undefined && seen.includes(step[0])) {
+      next += 1;
+      child.kill(step[1]);
+    }
+  };
+  child.stdout?.on("data", look);
+  child.stderr?.on("data", look);
+  return outcome(child, once(child, "close"));
+}
+
+const UP_FLAGS =
+  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --state, --api, ' +
+  '--capture, --log-level, --log-format, --help; see "hostd up --help".\n';
+
+describe("hostd", () => {
+  it("prints its version", async () => {
+    const { version } = JSON.parse(readFileSync(join(root, "apps/hostd/package.json"), "utf8"));
+    const line = `hostd ${version} (node ${process.versions.node}, ${process.platform} ${process.arch})\n`;
+    expect(await hostd("version")).toEqual({ code: 0, stdout: line, stderr: "" });
+    expect(await hostd("--version")).toEqual({ code: 0, stdout: line, stderr: "" });
+    const { stdout } = await hostd("version", "--json");
+    expect(JSON.parse(stdout)).toEqual({
+      version,
+      node: process.versions.node,
+      platform: process.platform,
+      arch: process.arch,
+    });
+  });
+
+  it("shows its help, on standard error with code 2 when there is no command", async () => {
+    const help = await hostd("--help");
+    expect(help).toMatchObject({ code: 0, stderr: "" });
+    for (const part of ["up", "demo", "check", "version", "Exit codes:", "docs/configuration.md"]) {
+      expect(help.stdout).toContain(part);
+    }
+    expect(await hostd()).toEqual({ code: 2, stdout: "", stderr: help.stdout });
+  });
+
+  it("names each flag of up in its help, with its default, the QEMU command line and examples", async () => {
+    const { code, stdout } = await hostd("up", "--help");
+    expect(code).toBe(0);
+    // Wrapping depends on the width alone.
+    const flat = stdout.replaceAll(/\s+/g, " ");
+    for (const flag of configFlags()) {
+      expect(flat).toContain(flag.flags);
+      expect(flat).toContain(`default: ${flag.default?.replaceAll("`", "")})`);
+    }
+    for (const part of [
+      "--config <file>",
+      "--print-config",
+      "Network:",
+      "-netdev stream,id=net0,server=off,addr.type=unix,addr.path=/run/vm.sock",
+      "hostd up --config hostd.yaml",
+      "docs/configuration.md",
+    ]) {
+      expect(flat).toContain(part);
+    }
+    expect((await hostd("help", "up")).stdout).toBe(stdout);
+  });
+
+  it.each([
+    [
+      ["upp"],
+      "hostd: unknown command 'upp'\n(Did you mean up?)\n" +
+        'The commands are up, demo, check, version; see "hostd --help".\n',
+    ],
+    [
+      ["--frobnicate"],
+      "hostd: unknown option '--frobnicate'\n" + 'The commands are up, demo, check, version; see "hostd --help".\n',
+    ],
+    [["up", "--mut", "1500"], `hostd: unknown option '--mut'\n(Did you mean --mtu?)\n${UP_FLAGS}`],
+    [["up", "--mtu"], `hostd: option '--mtu <bytes>' argument missing\n${UP_FLAGS}`],
+    [["up", "vm1"], `hostd: too many arguments for 'up'. Expected 0 arguments but got 1: vm1.\n${UP_FLAGS}`],
+    [
+      ["version", "--yaml"],
+      "hostd: unknown option '--yaml'\n" +
+        'The flags of "hostd version" are --json, --help; see "hostd version --help".\n',
+    ],
+    [
+      ["up", "--mtu", "1e3", "--log-level", "loud"],
+      'hostd: --mtu (mtu): "1e3" is not a whole number of bytes from 576 to 65520\n' +
+        'hostd: --log-level (log.level): "loud" is not one of trace, debug, info, warn, error, fatal, silent\n',
+    ],
+    [
+      ["check", "--config", "nowhere.yaml"],
+      "hostd: cannot read the configuration file nowhere.yaml: there is no such file\n",
+    ],
+  ])("refuses %j with code 2", async (args, stderr) => {
+    expect(await hostd(...args)).toEqual({ code: 2, stdout: "", stderr });
+  });
+});
+
+describe("hostd check", () => {
+  it("prints what holds, which is a configuration again", async () => {
+    writeFileSync(join(folder, "a.yaml"), "mtu: 4000\ncapture: a.pcap\n");
+    const first = await hostd("check", "--config", "a.yaml");
+    expect(first).toMatchObject({ code: 0, stdout: expect.stringContaining("mtu: 4000\n") });
+    expect(first.stdout).toContain(`unix://${folder}/hostd/vm.sock`);
+    expect(first.stdout).toContain(`capture: ${folder}/a.pcap`);
+    writeFileSync(join(folder, "b.yaml"), first.stdout);
+    expect(await hostd("check", "--config", "b.yaml")).toEqual(first);
+  });
+
+  it("warns on standard error", async () => {
+    writeFileSync(join(folder, "open.yaml"), "qemu: ['tcp://0.0.0.0:5555']\n");
+    const { code, stderr } = await hostd("check", "--config", "open.yaml");
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/^hostd: warning: qemu: tcp:\/\/0\.0\.0\.0:5555 is reachable from other machines/m);
+  });
+
+  it("lists every problem of a file and ends with code 2", async () => {
+    writeFileSync(join(folder, "bad.yaml"), "mtuu: 1500\ndhcp:\n  leaseSeconds: 1\n");
+    expect(await hostd("check", "--config", "bad.yaml")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr:
+        "hostd: bad.yaml:3:3: dhcp.leaseSeconds: 1 is not a whole number of seconds from 120 to 4294967294\n" +
+        'hostd: bad.yaml:1:1: mtuu: unknown key; did you mean "mtu"? allowed at the top level: ' +
+        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, egress, state, api, capture, log\n",
+    });
+  });
+});
+
+describe("hostd up", () => {
+  it("prints the configuration of file and flags together, and starts nothing", async () => {
+    writeFileSync(join(folder, "up.yaml"), "mtu: 4000\nqemu: [/run/file.sock]\nlog: { format: json }\n");
+    const flags = ["--qemu", "/run/1.sock", "--qemu", "/run/2.sock", "--log-level", "warn", "--state", "s"];
+    const { code, stdout } = await hostd("up", "--config", "up.yaml", ...flags, "--print-config");
+    expect(code).toBe(0);
+    expect(stdout).toContain("mtu: 4000\n");
+    expect(stdout).toContain("qemu:\n  - unix:///run/1.sock\n  - unix:///run/2.sock\n");
+    expect(stdout).toContain("log:\n  level: warn\n  format: json\n");
+    expect(stdout).toContain(`state: ${folder}/s\n`);
+  });
+
+  it("says how to attach, closes at a signal and ends with code 0", async () => {
+    const { code, stdout, stderr } = await upUntil("works", [["server=on", "SIGTERM"]], "--mtu", "4000");
+    expect(stdout.split("\n").slice(1)).toEqual([
+      "Attach a VM at unix:///run/a,b.sock:",
+      "  qemu-system-x86_64 ... -device virtio-net-pci,netdev=net0 \\",
+      "    -netdev stream,id=net0,server=off,addr.type=unix,addr.path=/run/a,,b.sock",
+      "Connecting to a VM that listens at tcp://[::1]:5555:",
+      "  qemu-system-x86_64 ... -device virtio-net-pci,netdev=net0 \\",
+      "    -netdev stream,id=net0,server=on,addr.type=inet,addr.host=::1,addr.port=5555",
+      "",
+    ]);
+    expect(stdout).toMatch(
+      /^hostd \S+: subnet 192\.168\.65\.0\/24, gateway 192\.168\.65\.1, this host 192\.168\.65\.254\n/,
+    );
+    const log = stderr
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line))
+      .filter(({ level }) => level === "info");
+    expect(log.map(({ msg }) => msg)).toEqual(["started", "SIGTERM: closing", "closed"]);
+    expect(log[0]).toMatchObject({ mtu: 4000 });
+    expect(code).toBe(0);
+  });
+
+  it("writes the log for people when asked", async () => {
+    const { code, stderr } = await upUntil("works", [["server=on", "SIGINT"]], "--log-format", "pretty");
+    expect(stderr).toMatch(/^\[\S+Z\] INFO: SIGINT: closing\n\[\S+Z\] INFO: closed\n/m);
+    expect(code).toBe(0);
+  });
+
+  it("ends at once at a second signal", async () => {
+    const { code, stderr } = await upUntil("hangs", [
+      ["server=on", "SIGTERM"],
+      ["SIGTERM: closing", "SIGINT"],
+    ]);
+    expect(stderr).not.toContain('"closed"');
+    expect(code).toBe(130);
+  });
+
+  it.each([
+    ["fails", [], "cannot start: listen EADDRINUSE: address already in use"],
+    ["breaks", [["server=on", "SIGTERM"] as const], "cannot close: EIO"],
+    ["crashes", [], "unexpected error"],
+  ])("ends with code 1 when the daemon %s", async (daemon, steps, message) => {
+    const { code, stderr } = await upUntil(
+      daemon,
+      steps.map(([seen, signal]) => [seen, signal]),
+    );
+    expect(JSON.parse(stderr.trim().split("\n").at(-1) ?? "")).toMatchObject({ level: "fatal", msg: message });
+    expect(code).toBe(1);
+  });
+
+  it("goes on when nobody reads its output", async () => {
+    const child = startFixture("works", "up");
+    child.stdout?.destroy();
+    let log = "";
+    child.stderr?.on("data", (chunk: Buffer) => {
+      log += chunk.toString();
+      if (chunk.includes("started")) setImmediate(() => child.kill("SIGTERM"));
+    });
+    const [code] = await once(child, "close");
+    expect(log).toContain('"closed"');
+    expect(code).toBe(0);
+  });
+});
+
+describe("hostd demo", () => {
+  it("runs the demonstration", async () => {
+    expect(await fixture("works", "demo")).toEqual({ code: 0, stdout: "demo false\n", stderr: "" });
+    expect(await fixture("works", "demo", "--vm")).toEqual({ code: 0, stdout: "demo true\n", stderr: "" });
+  });
+
+  it("ends with code 1 when it fails", async () => {
+    expect(await fixture("fails", "demo")).toEqual({ code: 1, stdout: "demo false\n", stderr: "hostd: no QEMU\n" });
+  });
+
+  it("ends quietly when nobody reads on", async () => {
+    const child = startFixture("talks", "demo");
+    child.stdout?.once("data", () => child.stdout?.destroy());
+    const stderr = child.stderr === null ? "" : text(child.stderr);
+    const [code] = await once(child, "close");
+    expect([code, await stderr]).toEqual([0, ""]);
+  });
+});
+
+describe("the generated pages", () => {
+  it("are what the schema and the command line say now", async () => {
+    const child = start([join(root, "scripts/generate-docs.mjs"), "--check"]);
+    expect(await outcome(child, once(child, "close"))).toEqual({ code: 0, stdout: "", stderr: "" });
+  });
+
+  it("hold an example that is a valid configuration", () => {
+    const page = readFileSync(join(root, "docs/configuration.md"), "utf8");
+    const [, example] = /```yaml\n(.*?)```/s.exec(page) ?? [];
+    const config = resolveConfig([parseConfigText(example, "docs/configuration.md", root)]);
+    expect(configWarnings(config)).toEqual([]);
+  });
+});

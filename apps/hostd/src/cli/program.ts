@@ -1,0 +1,164 @@
+/** The command line: commands, flags and their help. What a command does is handed in, so that help needs none of it. */
+import { Command, Option } from "commander";
+import type { ConfigFlag } from "../config/flags.ts";
+
+/** What the commands do. */
+export interface Actions {
+  /** `given` holds the text of every configuration flag by its name (`--mtu`). */
+  up(options: { config?: string; printConfig?: true }, given: ReadonlyMap<string, unknown>): Promise<void>;
+  check(options: { config?: string }): Promise<void>;
+  demo(options: { vm?: true }): Promise<void>;
+  version(options: { json?: true }): void;
+}
+
+const DOCUMENTATION = "docs/configuration.md (every key of the file) and docs/command-line.md";
+
+const EXIT_CODES = `Exit codes:
+  0  done; for "hostd up", closed after SIGINT or SIGTERM
+  1  failed while running
+  2  wrong command line or configuration`;
+
+const PROGRAM_HELP = `
+Start here:
+  hostd demo                          see it work, without a virtual machine
+  hostd up                            serve a VM; prints how to attach it
+  hostd up --help                     flags, examples, the QEMU command line
+
+${EXIT_CODES}
+
+Documentation: ${DOCUMENTATION}`;
+
+const UP_HELP = `
+Endpoints (--qemu, or the list "qemu:" in the file):
+  unix:///run/vm.sock                 listen on a Unix socket; /run/vm.sock says the same
+  tcp://127.0.0.1:5555                listen on TCP; anyone who connects is on the network
+  dial+unix:///run/vm.sock            connect to a QEMU that listens (server=on)
+  dial+tcp://127.0.0.1:5555
+
+Attaching QEMU 7.2 or newer to unix:///run/vm.sock:
+  qemu-system-x86_64 ... -device virtio-net-pci,netdev=net0 \\
+    -netdev stream,id=net0,server=off,addr.type=unix,addr.path=/run/vm.sock
+  With reconnect=1 added to -netdev (QEMU 8.0; reconnect-ms=1000 from 9.2 on)
+  the VM attaches again by itself when hostd was restarted.
+
+Examples:
+  hostd up                            listen on the default endpoint
+  hostd up --qemu /run/vm.sock --mtu 4000
+  hostd up --config hostd.yaml --log-level debug
+  hostd up --subnet 10.0.2.0/24 --dns-server 192.0.2.53 --dns-server 192.0.2.54:5353
+  hostd up --config hostd.yaml --print-config
+
+A flag goes over the same key of the file; a flag that may be repeated replaces the
+whole list of the file. SIGINT or SIGTERM closes hostd within 5 seconds, a second one
+ends it at once. The log goes to standard error.
+
+Documentation: ${DOCUMENTATION}`;
+
+const CHECK_HELP = `
+Without --config, the configuration that holds by default is printed. The output can be
+used as a configuration file.
+
+Documentation: ${DOCUMENTATION}`;
+
+/**
+ * Builds the command line.
+ *
+ * @param version what `--version` prints.
+ * @param flags the flags of `hostd up` that set keys of the configuration.
+ */
+export function createProgram(version: string, flags: readonly ConfigFlag[], actions: Actions): Command {
+  const program = new Command("hostd")
+    .description(
+      "The host side of a virtual machine's network: DHCP, DNS, and every flow of the guest as an ordinary socket " +
+        "of this host.",
+    )
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "hostd: ")) })
+    .version(version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "show the help of a command")
+    .addHelpText("after", PROGRAM_HELP);
+  const up = program
+    .command("up")
+    .summary("serve VMs until stopped")
+    .description("Serves the network of VMs until stopped.")
+    .optionsGroup("Configuration:")
+    .option("--config <file>", "Read this YAML file; flags go over it (default: no file)")
+    .option("--print-config", "Print the configuration that would hold, as YAML, and exit");
+  for (const flag of flags) up.addOption(configOption(flag));
+  up.optionsGroup("Help:")
+    .helpOption("-h, --help", "Show this help")
+    .addHelpText("after", UP_HELP)
+    .action(async (options: { config?: string; printConfig?: true }) => {
+      await actions.up(options, givenFlags(up));
+    });
+
+  program
+    .command("demo")
+    .summary("see it work")
+    .description("Shows hostd at work with a guest inside this process, or with a real virtual machine.")
+    .option("--vm", "boot a real virtual machine with QEMU")
+    .helpOption("-h, --help", "show this help")
+    .action(async (options: { vm?: true }) => {
+      await actions.demo(options);
+    });
+
+  program
+    .command("check")
+    .summary("validate a configuration")
+    .description("Validates a configuration and prints what holds, with every default, as YAML.")
+    .option("--config <file>", "the YAML file to read (default: no file)")
+    .helpOption("-h, --help", "show this help")
+    .addHelpText("after", CHECK_HELP)
+    .action(async (options: { config?: string }) => {
+      await actions.check(options);
+    });
+
+  program
+    .command("version")
+    .summary("print the version")
+    .description("Prints the version of hostd and of what it runs on.")
+    .option("--json", "as one line of JSON")
+    .helpOption("-h, --help", "show this help")
+    .action((options: { json?: true }) => {
+      actions.version(options);
+    });
+
+  program.showHelpAfterError(`The commands are ${commandNames(program)}; see "hostd --help".`);
+  for (const command of program.commands) {
+    command.showHelpAfterError(
+      `The flags of "hostd ${command.name()}" are ${flagNames(command)}; see "hostd ${command.name()} --help".`,
+    );
+  }
+  return program;
+}
+
+function configOption(flag: ConfigFlag): Option {
+  const notes = [
+    ...(flag.allowed === undefined ? [] : [flag.allowed]),
+    ...(flag.repeatable ? ["may be repeated"] : []),
+    ...(flag.default === undefined ? [] : [`default: ${flag.default.replaceAll("`", "")}`]),
+  ];
+  const option = new Option(flag.flags, `${flag.description.replaceAll("`", "")} (${notes.join("; ")})`);
+  option.helpGroup(flag.group);
+  if (flag.repeatable) option.argParser<string[]>((text, before) => [...(before ?? []), text]);
+  return option;
+}
+
+/** The value of every flag that was given, by the flag's name. */
+function givenFlags(command: Command): Map<string, unknown> {
+  const values = new Map<string, unknown>();
+  for (const option of command.options) {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    if (option.long && value !== undefined) values.set(option.long, value);
+  }
+  return values;
+}
+
+function commandNames(program: Command): string {
+  return program.commands.map((command) => command.name()).join(", ");
+}
+
+function flagNames(command: Command): string {
+  return [...command.options.map((option) => option.long), "--help"].join(", ");
+}

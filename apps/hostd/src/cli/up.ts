@@ -1,0 +1,102 @@
+/** `hostd up`: from flags and file to a running daemon, and to its end. */
+import { dirname } from "node:path";
+import { formatIpv4 } from "@hostd/stack";
+import { formatSocketAddress, qemuNetdev, readEndpoint } from "../config/endpoint.ts";
+import { processEnvironment, runtimeFolder } from "../config/environment.ts";
+import { readConfigFile } from "../config/file.ts";
+import { configFlags, flagLayer } from "../config/flags.ts";
+import { configToYaml } from "../config/print.ts";
+import { configWarnings, type HostdConfig, resolveConfig } from "../config/resolve.ts";
+import { formatNetwork } from "../config/values.ts";
+import type { Daemon, StartDaemon } from "../daemon-api.ts";
+import { createLogger, type Logger } from "../logging.ts";
+import { readHostRoutes, subnetClash } from "../subnet-clash.ts";
+import { ensurePrivateFolder } from "./runtime-folder.ts";
+import { firstStopSignal } from "./stop-signals.ts";
+import { versionInfo } from "./version.ts";
+
+/** The configuration of file and flags together. */
+export function readConfig(file: string | undefined, given: ReadonlyMap<string, unknown>): HostdConfig {
+  return resolveConfig([...(file === undefined ? [] : [readConfigFile(file)]), flagLayer(configFlags(), given)]);
+}
+
+/** Everything about `config` on this host that is worth a word. */
+export function hostWarnings(config: HostdConfig): string[] {
+  const clash = subnetClash(config.subnet, readHostRoutes());
+  return [...configWarnings(config), ...(clash === undefined ? [] : [clash])];
+}
+
+/** Prints the effective configuration to standard output, and what is worth a word to standard error. */
+export function printConfig(config: HostdConfig): void {
+  for (const warning of hostWarnings(config)) process.stderr.write(`hostd: warning: ${warning}\n`);
+  process.stdout.write(configToYaml(config));
+}
+
+/**
+ * Runs the daemon until a signal stops it.
+ *
+ * @returns the exit code: 0 after a clean end, 1 when it could not start or not close.
+ */
+export async function runUp(config: HostdConfig, loadDaemon: () => Promise<StartDaemon>): Promise<number> {
+  const logger = createLogger(config.log);
+  process.on("uncaughtException", (error) => {
+    logger.fatal({ err: error }, "unexpected error");
+    process.exit(1);
+  });
+  const stopped = firstStopSignal(() => {
+    logger.error("not closed within 5 seconds: ending without");
+    process.exit(1);
+  });
+  for (const warning of hostWarnings(config)) logger.warn(warning);
+  let daemon: Daemon;
+  try {
+    prepareSockets(config);
+    const startDaemon = await loadDaemon();
+    daemon = await startDaemon(config, logger);
+  } catch (error) {
+    return failed(logger, "cannot start", error);
+  }
+  process.stdout.write(announcement(config, daemon.endpoints));
+  const signal = await stopped;
+  logger.info(`${signal}: closing`);
+  try {
+    await daemon.close();
+  } catch (error) {
+    return failed(logger, "cannot close", error);
+  }
+  logger.info("closed");
+  return 0;
+}
+
+function failed(logger: Logger, what: string, error: unknown): number {
+  logger.fatal(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+  logger.debug({ err: error }, what);
+  return 1;
+}
+
+/** Makes the folder of the default endpoint, which nobody but hostd would make. */
+function prepareSockets(config: HostdConfig): void {
+  const folder = runtimeFolder(processEnvironment());
+  const isUsed = config.qemu.some(
+    (endpoint) => endpoint.mode === "listen" && endpoint.transport === "unix" && dirname(endpoint.path) === folder,
+  );
+  if (isUsed) ensurePrivateFolder(folder);
+}
+
+/** What is running and how a VM attaches to it. */
+function announcement(config: HostdConfig, endpoints: readonly string[]): string {
+  const lines = [
+    `hostd ${versionInfo().version}: subnet ${formatNetwork(config.subnet)}, gateway ${formatIpv4(config.gateway)}, ` +
+      `this host ${formatIpv4(config.host)}`,
+  ];
+  for (const url of endpoints) {
+    const endpoint = readEndpoint(url);
+    const address = formatSocketAddress(endpoint);
+    lines.push(
+      endpoint.mode === "listen" ? `Attach a VM at ${address}:` : `Connecting to a VM that listens at ${address}:`,
+      "  qemu-system-x86_64 ... -device virtio-net-pci,netdev=net0 \\",
+      `    -netdev ${qemuNetdev(endpoint)}`,
+    );
+  }
+  return `${lines.join("\n")}\n`;
+}

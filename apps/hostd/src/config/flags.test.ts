@@ -1,0 +1,94 @@
+import { describe, expect, it } from "vitest";
+import type { HostEnvironment } from "./environment.ts";
+import { parseConfigText } from "./file.ts";
+import { configFlags, flagLayer } from "./flags.ts";
+import { knownKeys } from "./keys.ts";
+import { ConfigError } from "./problems.ts";
+import { resolveConfig } from "./resolve.ts";
+
+const environment: HostEnvironment = { variables: {}, homeFolder: "/home/me", userId: 1000 };
+const flags = configFlags();
+
+function resolve(file: string, given: Record<string, unknown>) {
+  const layers = [parseConfigText(file, "hostd.yaml", "/etc"), flagLayer(flags, new Map(Object.entries(given)))];
+  return resolveConfig(layers, environment);
+}
+
+describe("the schema", () => {
+  it("describes every key in a sentence that help and page can end", () => {
+    for (const { key, doc } of knownKeys()) {
+      expect(doc.description, key).toMatch(/^[A-Z].*[^.]$/);
+    }
+  });
+
+  it("gives these keys a flag", () => {
+    expect(flags.map(({ flags: written, key }) => [written, key])).toEqual([
+      ["--qemu <url>", "qemu"],
+      ["--subnet <cidr>", "subnet"],
+      ["--mtu <bytes>", "mtu"],
+      ["--dns-server <address>", "dns.servers"],
+      ["--state <folder>", "state"],
+      ["--api <url>", "api"],
+      ["--capture <file>", "capture"],
+      ["--log-level <level>", "log.level"],
+      ["--log-format <format>", "log.format"],
+    ]);
+    expect(flags.filter(({ repeatable }) => repeatable).map(({ name }) => name)).toEqual(["--qemu", "--dns-server"]);
+  });
+});
+
+describe("flags, file and defaults", () => {
+  it("go over each other in that order, mappings key by key", () => {
+    const config = resolve("mtu: 4000\nlog: { level: debug, format: json }\negress: { udp: { maxFlows: 7 } }\n", {
+      "--mtu": "9000",
+      "--log-level": "warn",
+    });
+    expect(config).toMatchObject({
+      mtu: 9000,
+      log: { level: "warn", format: "json" },
+      egress: { udp: { maxFlows: 7, idleSeconds: 120 } },
+      subnet: { prefixLength: 24 },
+    });
+  });
+
+  it("replace lists as a whole", () => {
+    const file = "qemu: [/run/a, /run/b]\ndns: { servers: [192.0.2.1], resolvConf: /r }\n";
+    const config = resolve(file, { "--qemu": ["/run/c"], "--dns-server": ["192.0.2.2", "192.0.2.3"] });
+    expect(config.qemu).toEqual([{ mode: "listen", transport: "unix", path: "/run/c" }]);
+    expect(config.dns.servers.map(({ address }) => address)).toEqual(["192.0.2.2", "192.0.2.3"]);
+    expect(config.dns.resolvConf).toBe("/r");
+  });
+
+  it("have relative paths start where each was written", () => {
+    expect(resolve("state: s\n", { "--capture": "c.pcap" })).toMatchObject({
+      state: "/etc/s",
+      capture: `${process.cwd()}/c.pcap`,
+    });
+  });
+
+  it("are each blamed for their own problems", () => {
+    expect(() => resolve("mtu: 9\n", { "--mtu": "ten", "--qemu": ["/a", "b"] })).toThrow(
+      new ConfigError([
+        { key: "mtu", value: 9, message: "hostd.yaml:1:1: mtu: 9 is not a whole number of bytes from 576 to 65520" },
+        {
+          key: "qemu[1]",
+          value: "b",
+          message:
+            '--qemu (qemu[1]): "b" is not an endpoint such as unix:///run/vm.sock or tcp://127.0.0.1:5555, ' +
+            "with dial+ in front to connect there",
+        },
+        {
+          key: "mtu",
+          value: "ten",
+          message: '--mtu (mtu): "ten" is not a whole number of bytes from 576 to 65520',
+        },
+      ]),
+    );
+  });
+
+  it("name the place of the one that no longer fits", () => {
+    expect(() => resolve("gateway: 192.168.65.1\n", { "--subnet": "10.0.0.0/24" })).toThrow(
+      "hostd.yaml:1:1: gateway: 192.168.65.1 is outside the subnet 10.0.0.0/24; allowed: 10.0.0.1 to 10.0.0.254",
+    );
+  });
+});

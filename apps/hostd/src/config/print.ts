@@ -1,0 +1,47 @@
+/** The effective configuration as YAML: what `hostd check` and `hostd up --print-config` show, and read again. */
+import { formatServerAddress } from "@hostd/dns";
+import { formatIpv4, formatMac } from "@hostd/stack";
+import { stringify } from "yaml";
+import { formatEndpoint, formatSocketAddress } from "./endpoint.ts";
+import type { HostdConfig } from "./resolve.ts";
+import type { SettingsInput } from "./schema.ts";
+import { formatNetwork } from "./values.ts";
+
+/** The configuration as plain data that `parseConfig` reads back to the same configuration. */
+export function configToData(config: HostdConfig): SettingsInput {
+  const { dhcp, dns, egress, log } = config;
+  return {
+    qemu: config.qemu.map(formatEndpoint),
+    subnet: formatNetwork(config.subnet),
+    gateway: formatIpv4(config.gateway),
+    host: formatIpv4(config.host),
+    mac: formatMac(config.mac),
+    mtu: config.mtu,
+    dhcp: {
+      first: formatIpv4(dhcp.first),
+      last: formatIpv4(dhcp.last),
+      leaseSeconds: dhcp.leaseSeconds,
+      ...(dhcp.domain === undefined ? {} : { domain: dhcp.domain }),
+      ...(dhcp.search === undefined ? {} : { search: [...dhcp.search] }),
+      static: Object.fromEntries(dhcp.static.map(({ mac, address }) => [formatMac(mac), formatIpv4(address)])),
+    },
+    dns: {
+      servers: dns.servers.map(formatServerAddress),
+      resolvConf: dns.resolvConf,
+      zones: dns.zones.map(({ name, records }) => ({
+        name,
+        records: records.map((record) => ({ ...record, address: formatIpv4(record.address) })),
+      })),
+    },
+    egress,
+    state: config.state,
+    ...(config.api === undefined ? {} : { api: formatSocketAddress(config.api) }),
+    ...(config.capture === undefined ? {} : { capture: config.capture }),
+    log,
+  };
+}
+
+/** The configuration as YAML. */
+export function configToYaml(config: HostdConfig): string {
+  return stringify(configToData(config), { lineWidth: 0 });
+}

@@ -1,0 +1,373 @@
+/**
+ * From what was written to what holds: layers of settings (file, flags) are laid over each other, the rest is filled
+ * in with defaults, and the whole is checked for what no key shows alone.
+ */
+import type { ServerAddress } from "@hostd/dns";
+import { formatIpv4, type Ipv4, type Ipv4Network, type Mac, networkBroadcast, networkContains } from "@hostd/stack";
+import { type Endpoint, formatEndpoint, isLoopbackHost, type UnixAddress } from "./endpoint.ts";
+import {
+  absolutePath,
+  defaultSocket,
+  defaultStateFolder,
+  type HostEnvironment,
+  processEnvironment,
+} from "./environment.ts";
+import { type KeyPath, valueAt } from "./keys.ts";
+import { ConfigError, type ConfigProblem, type Label, problemAt, schemaProblems } from "./problems.ts";
+import { DEFAULTS, DHCP_RANGE_MAX, type LogFormat, type LogLevel, type Settings, settingsSchema } from "./schema.ts";
+import { formatNetwork, macText, readMac, readSubnet } from "./values.ts";
+
+/** An address set aside for the guest with this MAC address. */
+export interface StaticLease {
+  readonly mac: Mac;
+  readonly address: Ipv4;
+}
+
+/** A name hostd answers for itself, relative to its zone; `@` is the zone. */
+export interface ZoneRecord {
+  readonly name: string;
+  readonly type: "A";
+  readonly address: Ipv4;
+}
+
+/** A domain hostd answers for itself. The name has no dot at its end. */
+export interface Zone {
+  readonly name: string;
+  readonly records: readonly ZoneRecord[];
+}
+
+/** A configuration in which every value is read, checked and filled in. Paths are absolute, times are in seconds. */
+export interface HostdConfig {
+  readonly qemu: readonly Endpoint[];
+  readonly subnet: Ipv4Network;
+  readonly gateway: Ipv4;
+  /** The address that stands for the host's loopback address. */
+  readonly host: Ipv4;
+  /** The gateway's MAC address. */
+  readonly mac: Mac;
+  readonly mtu: number;
+  readonly dhcp: {
+    readonly first: Ipv4;
+    readonly last: Ipv4;
+    readonly leaseSeconds: number;
+    readonly domain: string | undefined;
+    /** Undefined when those of `dns.resolvConf` hold. */
+    readonly search: readonly string[] | undefined;
+    readonly static: readonly StaticLease[];
+  };
+  readonly dns: {
+    /** Empty when the servers of `resolvConf` are to be asked. */
+    readonly servers: readonly ServerAddress[];
+    readonly resolvConf: string;
+    readonly zones: readonly Zone[];
+  };
+  readonly egress: {
+    readonly tcp: { readonly maxFlows: number; readonly maxPending: number };
+    readonly udp: { readonly maxFlows: number; readonly idleSeconds: number; readonly dnsIdleSeconds: number };
+    readonly icmp: boolean;
+  };
+  readonly state: string;
+  /** Where the control API listens; undefined for none. */
+  readonly api: UnixAddress | undefined;
+  /** The pcap file every frame is written to; undefined for none. */
+  readonly capture: string | undefined;
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+}
+
+/** One source of settings. */
+export interface ConfigLayer {
+  /** Plain data as YAML or JSON yields it. A key whose value is null counts as not given. */
+  readonly input: unknown;
+  /** The folder relative paths are relative to. */
+  readonly base: string;
+  /** Names a place in this source, for messages. */
+  readonly label: Label;
+}
+
+/**
+ * Reads a configuration given as plain data.
+ *
+ * @param origin names the source in messages: a file, a program.
+ * @throws {ConfigError} with every problem found.
+ */
+export function parseConfig(input: unknown, origin: string, environment = processEnvironment()): HostdConfig {
+  const label: Label = (_, key) => (key === "" ? origin : `${origin}: ${key}`);
+  return resolveConfig([{ input, base: process.cwd(), label }], environment);
+}
+
+/**
+ * Lays `layers` over each other, the last on top, and resolves the result. Mappings are merged key by key; a list
+ * replaces the one below it.
+ *
+ * @throws {ConfigError} with every problem found in any layer, or in how they go together.
+ */
+export function resolveConfig(layers: readonly ConfigLayer[], environment = processEnvironment()): HostdConfig {
+  const problems: ConfigProblem[] = [];
+  const given: GivenLayer[] = [];
+  for (const { input, base, label } of layers) {
+    const data = withoutNulls(input) ?? {};
+    const result = settingsSchema.safeParse(data);
+    if (result.success) given.push({ settings: withAbsolutePaths(result.data, base, environment), data, label });
+    else problems.push(...schemaProblems(result.error, data, label));
+  }
+  if (problems.length > 0) throw new ConfigError(problems);
+  const settings = given.reduce<Settings>((below, { settings: above }) => merge(below, above), {});
+  const config = fillIn(settings, environment);
+  const check = new Check(given);
+  checkAddresses(config, check);
+  checkStaticLeases(settings, config, check);
+  checkZones(config, check);
+  checkEndpoints(config, check);
+  if (check.problems.length > 0) throw new ConfigError(check.problems);
+  return config;
+}
+
+/** What is allowed in a configuration but worth a word to whoever runs it. */
+export function configWarnings(config: HostdConfig): string[] {
+  const warnings: string[] = [];
+  for (const endpoint of config.qemu) {
+    if (endpoint.mode === "listen" && endpoint.transport === "tcp" && !isLoopbackHost(endpoint.host)) {
+      warnings.push(
+        `qemu: ${formatEndpoint(endpoint)} is reachable from other machines, and whoever connects is on the guest ` +
+          "network without a password: listen on 127.0.0.1 or a Unix socket instead",
+      );
+    }
+  }
+  if (config.qemu.length === 0) warnings.push("qemu: the list is empty, so no VM can attach");
+  return warnings;
+}
+
+interface GivenLayer {
+  readonly settings: Settings;
+  readonly data: unknown;
+  readonly label: Label;
+}
+
+/** Collects problems, each named where the value was given last. */
+class Check {
+  readonly problems: ConfigProblem[] = [];
+  readonly #layers: readonly GivenLayer[];
+
+  constructor(layers: readonly GivenLayer[]) {
+    this.#layers = layers;
+  }
+
+  isGiven(path: KeyPath): boolean {
+    return this.#layers.some(({ data }) => valueAt(data, path) !== undefined);
+  }
+
+  report(path: KeyPath, reason: string): void {
+    const layer = this.#layers.findLast(({ data }) => valueAt(data, path) !== undefined) ?? this.#layers.at(-1);
+    if (layer !== undefined) this.problems.push(problemAt(layer.label, path, valueAt(layer.data, path), reason));
+  }
+}
+
+/** Leaves out the keys whose value is null: in YAML, a key with nothing after it. */
+function withoutNulls(data: unknown): unknown {
+  if (Array.isArray(data)) return data.map((item) => (item === null ? null : withoutNulls(item)));
+  if (!isMapping(data)) return data ?? undefined;
+  return Object.fromEntries(
+    Object.entries(data)
+      .filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value]) => [name, withoutNulls(value)]),
+  );
+}
+
+function isMapping(data: unknown): data is Record<string, unknown> {
+  if (typeof data !== "object" || data === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(data);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function withAbsolutePaths(settings: Settings, base: string, environment: HostEnvironment): Settings {
+  const absolute = (path: string) => absolutePath(path, base, environment);
+  const { state, capture, dns } = settings;
+  return {
+    ...settings,
+    ...(state === undefined ? {} : { state: absolute(state) }),
+    ...(capture === undefined ? {} : { capture: absolute(capture) }),
+    ...(dns?.resolvConf === undefined ? {} : { dns: { ...dns, resolvConf: absolute(dns.resolvConf) } }),
+  };
+}
+
+/** Lays `above` over `below`: mappings key by key, anything else as a whole. */
+function merge<T extends object>(below: T, above: T): T {
+  const merged = { ...below };
+  for (const [name, value] of Object.entries(above)) {
+    const under: unknown = Reflect.get(merged, name);
+    if (value === undefined) continue;
+    Reflect.set(merged, name, isMapping(under) && isMapping(value) ? merge(under, value) : value);
+  }
+  return merged;
+}
+
+function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
+  const { dhcp = {}, dns = {}, egress = {}, log = {} } = settings;
+  const subnet = settings.subnet ?? readSubnet(DEFAULTS.subnet);
+  const { lowest, highest } = usableRange(subnet);
+  const gateway = settings.gateway ?? lowest;
+  const host = settings.host ?? (gateway === highest ? highest - 1 : highest);
+  const reserved = [gateway, host];
+  const first = dhcp.first ?? firstFree(subnet.address + 3, 1, reserved);
+  return {
+    qemu: settings.qemu ?? [{ mode: "listen", transport: "unix", path: defaultSocket(environment) }],
+    subnet,
+    gateway,
+    host,
+    mac: settings.mac ?? readMac(DEFAULTS.mac),
+    mtu: settings.mtu ?? DEFAULTS.mtu,
+    dhcp: {
+      first,
+      last: dhcp.last ?? firstFree(Math.min(highest, first + DHCP_RANGE_MAX - 1), -1, reserved),
+      leaseSeconds: dhcp.leaseSeconds ?? DEFAULTS.leaseSeconds,
+      domain: dhcp.domain,
+      search: dhcp.search,
+      static: Object.entries(dhcp.static ?? {}).map(([mac, address]) => ({ mac: readMac(mac), address })),
+    },
+    dns: {
+      servers: dns.servers ?? [],
+      resolvConf: dns.resolvConf ?? DEFAULTS.resolvConf,
+      zones: (dns.zones ?? []).map(({ name, records = [] }) => ({
+        name,
+        records: records.map(({ type = "A", ...record }) => ({ ...record, type })),
+      })),
+    },
+    egress: {
+      tcp: {
+        maxFlows: egress.tcp?.maxFlows ?? DEFAULTS.tcpMaxFlows,
+        maxPending: egress.tcp?.maxPending ?? DEFAULTS.tcpMaxPending,
+      },
+      udp: {
+        maxFlows: egress.udp?.maxFlows ?? DEFAULTS.udpMaxFlows,
+        idleSeconds: egress.udp?.idleSeconds ?? DEFAULTS.udpIdleSeconds,
+        dnsIdleSeconds: egress.udp?.dnsIdleSeconds ?? DEFAULTS.udpDnsIdleSeconds,
+      },
+      icmp: egress.icmp ?? DEFAULTS.icmp,
+    },
+    state: settings.state ?? defaultStateFolder(environment),
+    api: settings.api,
+    capture: settings.capture,
+    log: { level: log.level ?? DEFAULTS.logLevel, format: log.format ?? DEFAULTS.logFormat },
+  };
+}
+
+/** The addresses of a network a host can have. All lie on one side of the sign, so they compare as numbers. */
+function usableRange(subnet: Ipv4Network): { lowest: Ipv4; highest: Ipv4 } {
+  return { lowest: subnet.address + 1, highest: networkBroadcast(subnet) - 1 };
+}
+
+function firstFree(start: Ipv4, step: 1 | -1, reserved: readonly Ipv4[]): Ipv4 {
+  let address = start;
+  while (reserved.includes(address)) address += step;
+  return address;
+}
+
+/** Why a host cannot have `address` in `subnet`, or undefined when it can. */
+function whyUnusable(address: Ipv4, subnet: Ipv4Network): string | undefined {
+  const { lowest, highest } = usableRange(subnet);
+  if (address >= lowest && address <= highest) return undefined;
+  const what = !networkContains(subnet, address)
+    ? `outside the subnet ${formatNetwork(subnet)}`
+    : address < lowest
+      ? `the address of the network ${formatNetwork(subnet)} itself`
+      : `the broadcast address of the subnet ${formatNetwork(subnet)}`;
+  return `${formatIpv4(address)} is ${what}; allowed: ${formatIpv4(lowest)} to ${formatIpv4(highest)}`;
+}
+
+function checkAddresses(config: HostdConfig, check: Check): void {
+  const { subnet, gateway, host, dhcp } = config;
+  const before = check.problems.length;
+  const addresses: [KeyPath, Ipv4][] = [
+    [["gateway"], gateway],
+    [["host"], host],
+    [["dhcp", "first"], dhcp.first],
+    [["dhcp", "last"], dhcp.last],
+  ];
+  for (const [path, address] of addresses) {
+    const reason = check.isGiven(path) ? whyUnusable(address, subnet) : undefined;
+    if (reason !== undefined) check.report(path, reason);
+  }
+  if (check.problems.length > before) return;
+  if (gateway === host) {
+    const path = check.isGiven(["host"]) ? "host" : "gateway";
+    check.report([path], `${formatIpv4(host)} is both gateway and host; allowed: two different addresses`);
+  }
+  const range = `${formatIpv4(dhcp.first)} to ${formatIpv4(dhcp.last)}`;
+  const rangePath = (["first", "last"] as const).map((name) => ["dhcp", name]).findLast((path) => check.isGiven(path));
+  if (dhcp.first > dhcp.last) {
+    check.report(
+      rangePath ?? ["dhcp"],
+      `the range ${range} is empty; allowed: a dhcp.first that is not above dhcp.last`,
+    );
+    return;
+  }
+  const size = dhcp.last - dhcp.first + 1;
+  if (size > DHCP_RANGE_MAX) {
+    check.report(rangePath ?? ["dhcp"], `the range ${range} has ${size} addresses; allowed: at most ${DHCP_RANGE_MAX}`);
+  }
+  for (const [name, address] of [["gateway", gateway] as const, ["host", host] as const]) {
+    if (address < dhcp.first || address > dhcp.last) continue;
+    check.report(
+      rangePath ?? [name],
+      `the range dhcp.first to dhcp.last, ${range}, holds the ${name} address ${formatIpv4(address)}; ` +
+        "allowed: a range without gateway and host",
+    );
+  }
+}
+
+function checkStaticLeases(settings: Settings, config: HostdConfig, check: Check): void {
+  const { subnet, gateway, host } = config;
+  const macs = new Map<string, string>([[macText(config.mac), "the gateway (mac)"]]);
+  const owners = new Map<Ipv4, string>([
+    [gateway, "the gateway"],
+    [host, "host"],
+  ]);
+  for (const [written, address] of Object.entries(settings.dhcp?.static ?? {})) {
+    const path = ["dhcp", "static", written];
+    const mac = macText(readMac(written));
+    const twin = macs.get(mac);
+    const owner = owners.get(address);
+    const reason = whyUnusable(address, subnet);
+    if (twin !== undefined) check.report(path, `${mac} is already ${twin}; allowed: every MAC address once`);
+    if (reason !== undefined) check.report(path, reason);
+    else if (owner !== undefined) {
+      check.report(path, `${formatIpv4(address)} is already the address of ${owner}; allowed: every address once`);
+    }
+    macs.set(mac, `given as ${written}`);
+    owners.set(address, written);
+  }
+}
+
+function checkZones(config: HostdConfig, check: Check): void {
+  const names = new Set<string>();
+  for (const [index, { name, records }] of config.dns.zones.entries()) {
+    const path = ["dns", "zones", index];
+    if (names.has(name.toLowerCase())) {
+      check.report([...path, "name"], `${JSON.stringify(name)} is given twice; allowed: every zone once`);
+    }
+    names.add(name.toLowerCase());
+    for (const [position, record] of records.entries()) {
+      const length = record.name === "@" ? name.length : record.name.length + 1 + name.length;
+      if (length <= 253) continue;
+      check.report(
+        [...path, "records", position, "name"],
+        `with its zone the name has ${length} characters; allowed: at most 253`,
+      );
+    }
+  }
+}
+
+function checkEndpoints(config: HostdConfig, check: Check): void {
+  const seen = new Set<string>();
+  for (const [index, endpoint] of config.qemu.entries()) {
+    const url = formatEndpoint(endpoint);
+    const systemChooses = endpoint.transport === "tcp" && endpoint.port === 0;
+    if (seen.has(url) && !systemChooses) {
+      check.report(["qemu", index], `${url} is given twice; allowed: every endpoint once`);
+    }
+    seen.add(url);
+  }
+  if (config.api !== undefined && seen.has(`unix://${config.api.path}`)) {
+    check.report(["api"], `unix://${config.api.path} is also an endpoint of qemu; allowed: a socket of its own`);
+  }
+}

@@ -1,0 +1,332 @@
+/**
+ * The one schema of the configuration: what the file may hold, what the flags are called, what every key means and
+ * what it is when it is not given. The error messages, `--help` and docs/configuration.md are all read from here.
+ *
+ * The schema yields {@link Settings}: the values that were given, parsed. Defaults that follow from other keys, and
+ * checks across keys, are in `resolve.ts`.
+ */
+import * as z from "zod";
+import { readEndpoint, readUnixListener } from "./endpoint.ts";
+import {
+  readDomainName,
+  readIpv4,
+  readMac,
+  readPath,
+  readRecordName,
+  readServer,
+  readSubnet,
+  SUBNET_PREFIX,
+  ValueError,
+} from "./values.ts";
+
+/** The flag of `hostd up` that sets a key. */
+export interface KeyFlag {
+  /** As commander takes it, `--name <value>`. A key that holds a list has a flag that may be repeated. */
+  readonly flags: string;
+  /** The heading under which `--help` lists it. */
+  readonly group: string;
+}
+
+/** What is written about a key beside its type. */
+export interface KeyDoc {
+  /** What the key means: a sentence without a full stop, since `--help` appends the default. */
+  readonly description: string;
+  /** What holds when the key is not given, in words or as a value; missing where the key is required. */
+  readonly default?: string;
+  readonly flag?: KeyFlag;
+}
+
+/** The default values that are plain numbers or words; those that follow from other keys are in `resolve.ts`. */
+export const DEFAULTS = {
+  subnet: "192.168.65.0/24",
+  mtu: 1500,
+  /** Locally administered; the last five bytes read "hostd". */
+  mac: "02:68:6f:73:74:64",
+  leaseSeconds: 86_400,
+  logLevel: "info",
+  logFormat: "auto",
+  resolvConf: "/etc/resolv.conf",
+  tcpMaxFlows: 16_384,
+  tcpMaxPending: 1024,
+  udpMaxFlows: 4096,
+  udpIdleSeconds: 120,
+  udpDnsIdleSeconds: 30,
+  icmp: true,
+} as const;
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
+
+/** The most addresses the DHCP server hands out: its memory is bounded by them. */
+export const DHCP_RANGE_MAX = 4096;
+
+/** How detailed the log is; `silent` writes nothing. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+/** How the log is written; `auto` is `pretty` on a terminal and `json` elsewhere. */
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+const ATTACHING = "Attaching a VM:";
+const NETWORK = "Network:";
+const RUNNING = "Files and logging:";
+
+const docs = z.registry<KeyDoc>();
+const expectations = z.registry<{ readonly expected: string }>();
+
+/** What is written about the key whose value `schema` describes. */
+export function keyDoc(schema: z.core.$ZodType): KeyDoc | undefined {
+  return docs.get(schema);
+}
+
+/** A noun phrase for the values that `schema` takes, fit to follow "is not". */
+export function expected(schema: z.core.$ZodType): string {
+  const inner = valueSchema(schema);
+  if (inner instanceof z.ZodObject) return `a mapping with the keys ${Object.keys(inner.shape).join(", ")}`;
+  if (inner instanceof z.ZodArray) return `a list in which each item is ${expected(inner.element)}`;
+  return expectations.get(inner)?.expected ?? "allowed here";
+}
+
+/** The schema of the value itself, without the wrapper that makes a key optional. */
+export function valueSchema(schema: z.core.$ZodType): z.core.$ZodType {
+  return schema instanceof z.ZodOptional ? valueSchema(schema.unwrap()) : schema;
+}
+
+function expecting<S extends z.core.$ZodType>(phrase: string, schema: S): S {
+  expectations.add(schema, { expected: phrase });
+  return schema;
+}
+
+/** A value written as text, read by one of the readers of `values.ts` and `endpoint.ts`. */
+function text<T>(phrase: string, read: (text: string) => T) {
+  const schema = z.string().transform((written, context): T => {
+    try {
+      return read(written);
+    } catch (error) {
+      if (!(error instanceof ValueError)) throw error;
+      // The reason travels as a parameter, since zod puts words of its own in the place of an empty message.
+      context.issues.push({ code: "custom", params: { reason: error.message }, input: written });
+      return z.NEVER;
+    }
+  });
+  return expecting(phrase, schema);
+}
+
+function integer(min: number, max: number, unit = "") {
+  return expecting(`a whole number ${unit}from ${min} to ${max}`, z.int().min(min).max(max));
+}
+
+function oneOf<const T extends readonly string[]>(values: T) {
+  return expecting(values.length === 1 ? values[0] : `one of ${values.join(", ")}`, z.enum(values));
+}
+
+function key<S extends z.core.$ZodType>(schema: S, doc: KeyDoc) {
+  const optional = z.optional(schema);
+  docs.add(optional, doc);
+  return optional;
+}
+
+function requiredKey<S extends z.core.$ZodType>(schema: S, doc: KeyDoc): S {
+  docs.add(schema, doc);
+  return schema;
+}
+
+const ipv4 = () => text("an IPv4 address such as 192.168.65.1", readIpv4);
+const domainName = (longest = 253) =>
+  text("a domain name such as vm.internal", (written) => readDomainName(written, longest));
+const path = (what: string) => text(`the path of a ${what}`, readPath);
+
+const dhcp = z.strictObject({
+  first: key(ipv4(), {
+    description: "The first address handed out",
+    default: "the third address of the subnet, or the first after it that is neither `host` nor `gateway`",
+  }),
+  last: key(ipv4(), {
+    description: "The last address handed out",
+    default: `the last usable address of the subnet that is neither \`host\` nor \`gateway\`, at most ${DHCP_RANGE_MAX} addresses in all`,
+  }),
+  leaseSeconds: key(integer(120, 4_294_967_294, "of seconds "), {
+    description: "How long a guest may use its address before it asks again",
+    default: String(DEFAULTS.leaseSeconds),
+  }),
+  // The longest name the DHCP server sends.
+  domain: key(domainName(128), {
+    description: "The domain name that DHCP tells the guest (option 15)",
+    default: "none",
+  }),
+  search: key(z.array(domainName()).max(64), {
+    description: "The domains in which the guest looks up a short name (option 119), at most 64",
+    default: "those of `dns.resolvConf`",
+  }),
+  static: key(
+    expecting(
+      "a mapping from MAC addresses to IPv4 addresses",
+      z.record(text("the MAC address of one interface such as 52:54:00:12:34:56", readMacKey), ipv4()),
+    ),
+    {
+      description: "The address a guest with this MAC address always gets; it may lie outside `first` to `last`",
+      default: "none",
+    },
+  ),
+});
+
+const record = z.strictObject({
+  name: requiredKey(
+    text('a domain name relative to the zone such as "db", or "@" for the zone itself', readRecordName),
+    {
+      description: 'The name, relative to the zone; "@" is the zone itself',
+    },
+  ),
+  type: key(oneOf(["A"]), { description: "The type of the record", default: "A" }),
+  address: requiredKey(ipv4(), { description: "The address the name stands for" }),
+});
+
+const zone = z.strictObject({
+  name: requiredKey(domainName(), { description: "The domain hostd answers for itself, without asking a server" }),
+  records: key(z.array(record), { description: "The names of the zone", default: "none" }),
+});
+
+const dns = z.strictObject({
+  servers: key(
+    z.array(
+      text(
+        "the address of a name server such as 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353",
+        readServer,
+      ),
+    ),
+    {
+      description: "The name servers that hostd asks on behalf of the guest",
+      default: "those of `dns.resolvConf`",
+      flag: { flags: "--dns-server <address>", group: NETWORK },
+    },
+  ),
+  resolvConf: key(path("file"), {
+    description: "The file that names the host's own name servers",
+    default: DEFAULTS.resolvConf,
+  }),
+  zones: key(z.array(zone), { description: "Further domains hostd answers for itself", default: "none" }),
+});
+
+const log = z.strictObject({
+  level: key(oneOf(LOG_LEVELS), {
+    description: "The least important message that is written",
+    default: DEFAULTS.logLevel,
+    flag: { flags: "--log-level <level>", group: RUNNING },
+  }),
+  format: key(oneOf(LOG_FORMATS), {
+    description: "How messages are written to standard error; `auto` is `pretty` on a terminal and `json` elsewhere",
+    default: DEFAULTS.logFormat,
+    flag: { flags: "--log-format <format>", group: RUNNING },
+  }),
+});
+
+const egress = z.strictObject({
+  tcp: key(
+    z.strictObject({
+      maxFlows: key(integer(1, 1_048_576), {
+        description: "How many TCP connections out of the guest may be open at once",
+        default: String(DEFAULTS.tcpMaxFlows),
+      }),
+      maxPending: key(integer(1, 65_536), {
+        description: "How many of them may wait for the host to connect",
+        default: String(DEFAULTS.tcpMaxPending),
+      }),
+    }),
+    { description: "TCP connections out of the guest", default: "as below" },
+  ),
+  udp: key(
+    z.strictObject({
+      maxFlows: key(integer(1, 1_048_576), {
+        description: "How many UDP flows out of the guest may exist at once",
+        default: String(DEFAULTS.udpMaxFlows),
+      }),
+      idleSeconds: key(integer(120, 86_400, "of seconds "), {
+        description: "How long a UDP flow is kept without traffic (RFC 4787 asks for at least 120)",
+        default: String(DEFAULTS.udpIdleSeconds),
+      }),
+      dnsIdleSeconds: key(integer(1, 86_400, "of seconds "), {
+        description: "The same for flows to port 53",
+        default: String(DEFAULTS.udpDnsIdleSeconds),
+      }),
+    }),
+    { description: "UDP flows out of the guest", default: "as below" },
+  ),
+  icmp: key(expecting("true or false", z.boolean()), {
+    description: "Whether the guest's pings leave the host",
+    default: String(DEFAULTS.icmp),
+  }),
+});
+
+/** The schema of a configuration as written. */
+export const settingsSchema = z.strictObject({
+  qemu: key(
+    z.array(
+      text(
+        "an endpoint such as unix:///run/vm.sock or tcp://127.0.0.1:5555, with dial+ in front to connect there",
+        readEndpoint,
+      ),
+    ),
+    {
+      description: "Where VMs attach with QEMU's stream framing: listened on, or connected to with `dial+` in front",
+      default: "unix://$XDG_RUNTIME_DIR/hostd/vm.sock, without that variable unix:///tmp/hostd-UID/vm.sock",
+      flag: { flags: "--qemu <url>", group: ATTACHING },
+    },
+  ),
+  subnet: key(
+    text(
+      `an IPv4 network such as 192.168.65.0/24, with a prefix length from ${SUBNET_PREFIX.min} to ${SUBNET_PREFIX.max}`,
+      readSubnet,
+    ),
+    {
+      description: "The network of the guests",
+      default: DEFAULTS.subnet,
+      flag: { flags: "--subnet <cidr>", group: NETWORK },
+    },
+  ),
+  gateway: key(ipv4(), {
+    description: "The address of hostd in the subnet: router, DHCP server and name server",
+    default: "the first address of the subnet",
+  }),
+  host: key(ipv4(), {
+    description: "The address in the subnet that stands for the loopback address of the host",
+    default: "the last usable address of the subnet that is not `gateway`",
+  }),
+  mac: key(text("the MAC address of one interface such as 52:54:00:12:34:56", readMac), {
+    description: "The MAC address of the gateway",
+    default: DEFAULTS.mac,
+  }),
+  mtu: key(integer(576, 65_520, "of bytes "), {
+    description: "The largest IP packet on the guest's link; DHCP tells the guest",
+    default: String(DEFAULTS.mtu),
+    flag: { flags: "--mtu <bytes>", group: NETWORK },
+  }),
+  dhcp: key(dhcp, { description: "How guests get their addresses", default: "as below" }),
+  dns: key(dns, { description: "The name server on the gateway", default: "as below" }),
+  egress: key(egress, { description: "Traffic from the guest to the host and beyond", default: "as below" }),
+  state: key(path("folder"), {
+    description: "The folder for what outlives a restart",
+    default: "$XDG_STATE_HOME/hostd, without that variable ~/.local/state/hostd",
+    flag: { flags: "--state <folder>", group: RUNNING },
+  }),
+  api: key(text("the address of a Unix socket such as unix:///run/hostd/api.sock", readUnixListener), {
+    description: "Where the control API listens",
+    default: "no control API",
+    flag: { flags: "--api <url>", group: RUNNING },
+  }),
+  capture: key(path("file"), {
+    description: "Write every frame to this pcap file, readable by Wireshark",
+    default: "no capture",
+    flag: { flags: "--capture <file>", group: RUNNING },
+  }),
+  log: key(log, { description: "The log", default: "as below" }),
+});
+
+/** A configuration as written: the values that were given, parsed, and nothing else. */
+export type Settings = z.output<typeof settingsSchema>;
+
+/** What a program may write for {@link Settings}, before it is read. */
+export type SettingsInput = z.input<typeof settingsSchema>;
+
+/** A MAC address that is the key of a mapping stays as written, so that two spellings of one are both seen. */
+function readMacKey(written: string): string {
+  readMac(written);
+  return written;
+}

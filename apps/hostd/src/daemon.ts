@@ -1,0 +1,156 @@
+import {
+  DnsServer,
+  Forwarder,
+  fixedServers,
+  hostSearchDomains,
+  ResolvConfFile,
+  Resolver,
+  standardZones,
+  Zones,
+} from "@hostd/dns";
+import { type Attachment, attachQemu, type FramePort, formatEndpoint, PcapWriter } from "@hostd/frontends";
+import { DhcpServer, formatIpv4, formatMac, type Lease, type Mac } from "@hostd/stack";
+import { startApi } from "./api.ts";
+import type { HostdConfig } from "./config/resolve.ts";
+import type { Daemon } from "./daemon-api.ts";
+import type { Logger } from "./logging.ts";
+import { LeaseStore } from "./state.ts";
+import { type SessionServices, VmSession } from "./vm-session.ts";
+
+/** The same complaint about DHCP is logged at most once in this time. */
+const REPEAT_MS = 60_000;
+
+/**
+ * Starts hostd: opens the state, the resolver and the capture, and lets VMs attach.
+ *
+ * @throws when a socket cannot be listened on or a file not be opened; nothing is left running then.
+ */
+export async function startDaemon(config: HostdConfig, logger: Logger): Promise<Daemon> {
+  const cleanup = new AsyncDisposableStack();
+  try {
+    const store = await LeaseStore.open(config.state, logger);
+    cleanup.defer(() => store.close());
+    const resolver = makeResolver(config, logger);
+    cleanup.defer(() => resolver.close());
+    const capture =
+      config.capture === undefined
+        ? undefined
+        : new PcapWriter(config.capture, (error) => logger.error(`the capture ends here: ${error.message}`));
+    if (capture !== undefined) {
+      logger.info(`capturing every frame to ${capture.path}`);
+      cleanup.defer(() => capture.close());
+    }
+    const sessions = new Set<VmSession>();
+    cleanup.defer(() => closeSessions(sessions));
+    const services: SessionServices = {
+      config,
+      logger,
+      leases: store.leases,
+      dhcp: makeDhcpServer(config, store, logger),
+      makeDnsServer: () => new DnsServer({ resolver, logger }),
+      tap: capture,
+    };
+    const attached = (port: FramePort) => {
+      const session = new VmSession(port, services);
+      sessions.add(session);
+      session.ended.then(() => sessions.delete(session));
+    };
+    const attachments: Attachment[] = [];
+    for (const endpoint of config.qemu) {
+      const attachment = await attachQemu(endpoint, { attached, fault: (message) => logger.warn(message) });
+      cleanup.defer(() => attachment.close());
+      attachments.push(attachment);
+    }
+    if (config.api !== undefined) {
+      const api = await startApi(config.api.path, { sessions: () => sessions.size });
+      cleanup.defer(() => api.close());
+      logger.info(`the control API listens on unix://${config.api.path}`);
+    }
+    const endpoints = attachments.map(({ endpoint }) => formatEndpoint(endpoint));
+    const running = cleanup.move();
+    return { endpoints, close: () => running.disposeAsync() };
+  } catch (error) {
+    await cleanup.disposeAsync();
+    throw error;
+  }
+}
+
+async function closeSessions(sessions: ReadonlySet<VmSession>): Promise<void> {
+  for (const session of sessions) session.close();
+  await Promise.all([...sessions].map((session) => session.ended));
+}
+
+function makeResolver({ dns, host, gateway }: HostdConfig, logger: Logger): Resolver {
+  const source =
+    dns.servers.length > 0 ? fixedServers(dns.servers) : new ResolvConfFile({ path: dns.resolvConf, logger });
+  // The first zone that has a name answers it: zones of the configuration come before those that everybody gets.
+  const zones = new Zones([...dns.zones, ...standardZones({ host, gateway })]);
+  return new Resolver({ zones, forwarder: new Forwarder({ source, logger }) });
+}
+
+function makeDhcpServer(config: HostdConfig, store: LeaseStore, logger: Logger): DhcpServer {
+  const { dhcp, gateway, host } = config;
+  const complain = rateLimited(logger);
+  return new DhcpServer({
+    serverAddress: gateway,
+    subnet: config.subnet,
+    router: gateway,
+    dnsServers: [gateway],
+    searchDomains: dhcp.search ?? hostSearchDomains(config.dns.resolvConf),
+    ...(dhcp.domain === undefined ? {} : { domainName: dhcp.domain }),
+    mtu: config.mtu,
+    leaseTimeSeconds: dhcp.leaseSeconds,
+    firstAddress: dhcp.first,
+    lastAddress: dhcp.last,
+    reserved: [gateway, host],
+    reservations: new Map(dhcp.static.map(({ mac, address }) => [formatMac(mac), address])),
+    leases: store.leases,
+    clock: Date.now,
+    events: {
+      leased: (lease, kind) => {
+        if (kind === "new") logger.info(leaseFields(lease), "lease");
+        else logger.debug(leaseFields(lease), "lease renewed");
+      },
+      released: (lease) => logger.info(leaseFields(lease), "lease released"),
+      declined: (mac, address) => {
+        complain(
+          `declined ${formatMac(mac)}`,
+          `${formatMac(mac)} says that ${formatIpv4(address)} is used by another host`,
+        );
+      },
+      exhausted: (mac: Mac) => {
+        complain(
+          "exhausted",
+          `no address is left for ${formatMac(mac)}: widen dhcp.first to dhcp.last, or shorten dhcp.leaseSeconds`,
+        );
+      },
+      refused: (mac, requested, reason) => {
+        complain(
+          `refused ${formatMac(mac)}`,
+          `${formatMac(mac)} asked for ${formatIpv4(requested)}: refused, ${reason}`,
+        );
+      },
+    },
+  });
+}
+
+function leaseFields({ mac, address, hostName }: Lease): Record<string, string> {
+  return {
+    mac: formatMac(mac),
+    address: formatIpv4(address),
+    ...(hostName === undefined ? {} : { host: hostName }),
+  };
+}
+
+/** Warns of each kind of trouble once in a while: a guest repeats its DHCP messages for as long as it likes. */
+function rateLimited(logger: Logger): (kind: string, message: string) => void {
+  const lastAt = new Map<string, number>();
+  return (kind, message) => {
+    const now = Date.now();
+    if (now - (lastAt.get(kind) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS) return;
+    // Bounded: MACs are the guest's to make up.
+    if (lastAt.size >= 256) lastAt.clear();
+    lastAt.set(kind, now);
+    logger.warn(message);
+  };
+}
