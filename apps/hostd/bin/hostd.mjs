@@ -1,11 +1,16 @@
 #!/usr/bin/env node
-// The `hostd` command. It starts on any Node that can parse it and says clearly when that Node is too old.
-const [major] = process.versions.node.split(".");
-if (Number(major) < 24) {
+// The `hostd` command. It parses on any Node of the last years, so that an old one gets a clear message.
+import { existsSync } from "node:fs";
+
+const major = Number(process.versions.node.split(".")[0]);
+if (major < 24) {
   console.error(
-    `hostd: needs Node 24 or newer, this is ${process.version}; \`npm install\` puts a fitting one beside it`,
+    `hostd: needs Node 24 or newer, and this is ${process.version}.\n` +
+      "In a checkout, `npm run hostd` uses the Node that is pinned in the workspace.",
   );
   process.exit(1);
 }
-const { main } = await import("../src/main.ts");
+// A checkout runs from source; a published package has only what was built.
+const source = new URL("../src/main.ts", import.meta.url);
+const { main } = await import(existsSync(source) ? source.href : new URL("../dist/main.js", import.meta.url).href);
 await main(process.argv.slice(2));

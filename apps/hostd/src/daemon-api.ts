@@ -15,8 +15,8 @@ export type StartDaemon = (config: HostdConfig, logger: Logger) => Promise<Daemo
 
 /** How the demonstration is run. */
 export interface DemoOptions {
-  /** Whether to boot a real virtual machine. */
-  readonly vm: boolean;
+  /** Whether to boot a real virtual machine; undefined boots one where QEMU and an image are there. */
+  readonly vm: boolean | undefined;
 }
 
 /** Runs the demonstration; resolves when it has succeeded, rejects when something in it has failed. */

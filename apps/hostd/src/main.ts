@@ -48,7 +48,7 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
     },
     async demo(options) {
       const runDemo = await modules.loadDemo();
-      await runDemo({ vm: options.vm === true });
+      await runDemo({ vm: options.vm });
     },
     version(options) {
       const info = versionInfo();

@@ -296,12 +296,13 @@ describe("hostd up", () => {
 
 describe("hostd demo", () => {
   it("runs the demonstration", async () => {
-    expect(await fixture("works", "demo")).toEqual({ code: 0, stdout: "demo false\n", stderr: "" });
+    expect(await fixture("works", "demo")).toEqual({ code: 0, stdout: "demo undefined\n", stderr: "" });
     expect(await fixture("works", "demo", "--vm")).toEqual({ code: 0, stdout: "demo true\n", stderr: "" });
+    expect(await fixture("works", "demo", "--no-vm")).toEqual({ code: 0, stdout: "demo false\n", stderr: "" });
   });
 
   it("ends with code 1 when it fails", async () => {
-    expect(await fixture("fails", "demo")).toEqual({ code: 1, stdout: "demo false\n", stderr: "hostd: no QEMU\n" });
+    expect(await fixture("fails", "demo")).toEqual({ code: 1, stdout: "demo undefined\n", stderr: "hostd: no QEMU\n" });
   });
 
   it("ends quietly when nobody reads on", async () => {

@@ -7,7 +7,7 @@ export interface Actions {
   /** `given` holds the text of every configuration flag by its name (`--mtu`). */
   up(options: { config?: string; printConfig?: true }, given: ReadonlyMap<string, unknown>): Promise<void>;
   check(options: { config?: string }): Promise<void>;
-  demo(options: { vm?: true }): Promise<void>;
+  demo(options: { vm?: boolean }): Promise<void>;
   version(options: { json?: true }): void;
 }
 
@@ -20,7 +20,7 @@ const EXIT_CODES = `Exit codes:
 
 const PROGRAM_HELP = `
 Start here:
-  hostd demo                          see it work, without a virtual machine
+  hostd demo                          see it work
   hostd up                            serve a VM; prints how to attach it
   hostd up --help                     flags, examples, the QEMU command line
 
@@ -96,10 +96,14 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
   program
     .command("demo")
     .summary("see it work")
-    .description("Shows hostd at work with a guest inside this process, or with a real virtual machine.")
-    .option("--vm", "boot a real virtual machine with QEMU")
-    .helpOption("-h, --help", "show this help")
-    .action(async (options: { vm?: true }) => {
+    .description(
+      "Shows hostd at work on a temporary socket: lease, ping, names, download, UDP, a refused port, throughput.\n" +
+        "The guest is a real virtual machine where QEMU and an image are there, else a small machine in TypeScript.",
+    )
+    .option("--vm", "insist on a real virtual machine")
+    .option("--no-vm", "take the embedded guest even where a virtual machine could be booted")
+    .helpOption("-h, --help", "Show this help")
+    .action(async (options: { vm?: boolean }) => {
       await actions.demo(options);
     });
 

@@ -1,0 +1,88 @@
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+/** A Debian package of the host, known by a file it installs: a command on the path, or an absolute path. */
+interface HostPackage {
+  readonly name: string;
+  readonly provides: string;
+}
+
+/** What running the tests takes. */
+const TO_RUN: readonly HostPackage[] = [
+  { name: "qemu-system-x86", provides: "qemu-system-x86_64" },
+  { name: "util-linux", provides: "setpriv" },
+  { name: "iproute2", provides: "ip" },
+  { name: "iptables", provides: "iptables" },
+  { name: "ncat", provides: "ncat" },
+  { name: "tcpdump", provides: "tcpdump" },
+  { name: "tshark", provides: "tshark" },
+];
+
+/** What building the image takes in addition. */
+const TO_BUILD: readonly HostPackage[] = [
+  { name: "debootstrap", provides: "debootstrap" },
+  { name: "debian-archive-keyring", provides: "/usr/share/keyrings/debian-archive-keyring.gpg" },
+  { name: "e2fsprogs", provides: "mke2fs" },
+  { name: "cpio", provides: "cpio" },
+];
+
+/** Root's commands are looked for even when an ordinary user's path lacks their folders. */
+export function searchPath(): string[] {
+  return [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter((folder) => folder !== "");
+}
+
+/** The absolute path of a command, or undefined if the host has none of that name. */
+export function findCommand(name: string): string | undefined {
+  for (const folder of searchPath()) {
+    const path = join(folder, name);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return undefined;
+}
+
+function isInstalled({ provides }: HostPackage): boolean {
+  return provides.startsWith("/") ? existsSync(provides) : findCommand(provides) !== undefined;
+}
+
+export function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** Whether this is a continuous-integration run, where missing things are installed and nothing may be skipped. */
+export function isContinuousIntegration(): boolean {
+  return process.env.CI === "true";
+}
+
+/**
+ * Makes sure that the host has the packages the real-VM tests need; under CI=true and as root, installs those it lacks.
+ *
+ * @param building - whether the image has to be built too, which takes more packages
+ * @returns undefined if all are there, otherwise one line that says which are missing and how to get them
+ */
+export function ensureHostPackages(building: boolean): string | undefined {
+  if (process.platform !== "linux") return `the host runs ${process.platform}; they need Linux with Debian's packages`;
+  const wanted = building ? [...TO_RUN, ...TO_BUILD] : TO_RUN;
+  const missing = () => wanted.filter((each) => !isInstalled(each)).map((each) => each.name);
+  let names = missing();
+  if (names.length > 0 && isContinuousIntegration() && isRoot() && findCommand("apt-get") !== undefined) {
+    process.stderr.write(`vm: installing ${names.join(" ")}\n`);
+    const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+    for (const args of [["update"], ["install", "-y", "--no-install-recommends", ...names]]) {
+      const { status, stdout, stderr } = spawnSync("apt-get", args, { env, encoding: "utf8" });
+      if (status !== 0) return `apt-get ${args.join(" ")} failed: ${lastLine(stderr || stdout)}`;
+    }
+    names = missing();
+  }
+  if (names.length === 0) return undefined;
+  return `missing on this host; run: apt-get install --no-install-recommends ${names.join(" ")}`;
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split("\n").at(-1) ?? "";
+}

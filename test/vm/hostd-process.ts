@@ -1,0 +1,63 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const REPOSITORY = join(import.meta.dirname, "..", "..");
+const BIN = join(REPOSITORY, "apps", "hostd", "bin", "hostd.mjs");
+/** Where the logs and captures of a run are left. */
+export const ARTIFACTS = join(REPOSITORY, "test", "output");
+
+/** A running `hostd up`, as a person starts it. Its log is left in test/output, with a capture when asked for. */
+export class HostdProcess {
+  readonly #child: ChildProcess;
+  readonly #exited: Promise<number | null>;
+  readonly #logPath: string;
+
+  private constructor(child: ChildProcess, logPath: string) {
+    this.#child = child;
+    this.#logPath = logPath;
+    this.#exited = new Promise((resolve) => child.once("exit", (status) => resolve(status)));
+  }
+
+  /**
+   * Starts hostd and waits until VMs can attach.
+   *
+   * @throws with the log when it ends before that.
+   */
+  static async start(name: string, args: readonly string[]): Promise<HostdProcess> {
+    mkdirSync(ARTIFACTS, { recursive: true });
+    const logPath = join(ARTIFACTS, `${name}.hostd.log`);
+    const log = openSync(logPath, "a");
+    const child = spawn(process.execPath, [BIN, "up", "--log-level", "debug", ...args], {
+      stdio: ["ignore", "pipe", log],
+    });
+    closeSync(log);
+    const hostd = new HostdProcess(child, logPath);
+    // The announcement comes once every endpoint is listened on.
+    const announced = new Promise<"ready">((resolve) => child.stdout?.once("data", () => resolve("ready")));
+    const first = await Promise.race([announced, hostd.#exited]);
+    if (first !== "ready") throw new Error(`hostd ended with status ${first}:\n${hostd.log}`);
+    return hostd;
+  }
+
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error("hostd has no process id");
+    return this.#child.pid;
+  }
+
+  get log(): string {
+    return readFileSync(this.#logPath, "utf8");
+  }
+
+  /** Resident memory in bytes, from Linux's account of the process. */
+  get residentBytes(): number {
+    const match = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${this.pid}/status`, "utf8"));
+    return match === null ? 0 : Number(match[1]) * 1024;
+  }
+
+  /** Ends it with a signal and returns its exit status. */
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
+    this.#child.kill(signal);
+    return await this.#exited;
+  }
+}
