@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { chmod, copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { findCommand, searchPath } from "./host-packages.ts";
@@ -68,7 +68,7 @@ export function recipeDigest(): string {
  * Builds `kernel`, `initrd`, `disk.ext4` and `packages.txt` from Debian's packages. Takes root, about a minute, and
  * about 1.5 GB beside the result while it works.
  *
- * @param target - folder to make; it appears complete or not at all
+ * @param target - folder to make, in one that exists; it appears complete or not at all
  * @param logPath - where the output of debootstrap and the others goes
  * @throws Error naming the step that failed and the end of its output
  */
@@ -77,7 +77,6 @@ export async function buildImage(target: string, logPath: string): Promise<void>
   const progress = (message: string) =>
     process.stderr.write(`vm image: ${((performance.now() - started) / 1000).toFixed(0).padStart(3)} s: ${message}\n`);
   const cache = dirname(target);
-  mkdirSync(cache, { recursive: true });
   // The caller holds the lock, so what an interrupted build left behind belongs to nobody.
   for (const name of await readdir(cache)) {
     if (name.endsWith(".building")) await rm(join(cache, name), { recursive: true, force: true });
@@ -107,22 +106,22 @@ export async function buildImage(target: string, logPath: string): Promise<void>
 
 /** Runs commands one after the other, with their output in a log. */
 class Steps {
-  readonly env: NodeJS.ProcessEnv;
+  readonly #env: NodeJS.ProcessEnv;
   readonly #logPath: string;
   readonly #log: number;
 
   constructor(logPath: string) {
     this.#logPath = logPath;
     this.#log = openSync(logPath, "w");
-    this.env = { ...process.env, ...proxyEnvironment(), DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C.UTF-8" };
-    this.env.PATH = searchPath().join(delimiter);
+    const fixed = { DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C.UTF-8", PATH: searchPath().join(delimiter) };
+    this.#env = { ...proxyEnvironment(), ...process.env, ...fixed };
   }
 
   /** Runs a command to its end; throws with the end of its output if it fails. */
   async run(command: string, args: readonly string[], options: { output?: number; input?: Buffer } = {}) {
     const path = findCommand(command);
     if (path === undefined) throw new Error(`cannot build the VM image: no command ${command} on this host`);
-    const child = spawn(path, args, { env: this.env, stdio: ["pipe", options.output ?? this.#log, this.#log] });
+    const child = spawn(path, args, { env: this.#env, stdio: ["pipe", options.output ?? this.#log, this.#log] });
     child.stdin?.on("error", () => {}); // A command that fails early says why itself.
     child.stdin?.end(options.input ?? "");
     const status = await new Promise<number | null>((resolve, reject) => {
@@ -132,10 +131,6 @@ class Steps {
     if (status === 0) return;
     const tail = readFileSync(this.#logPath, "utf8").trimEnd().split("\n").slice(-10).join("\n");
     throw new Error(`cannot build the VM image: ${command} failed (${status}); log: ${this.#logPath}\n${tail}`);
-  }
-
-  async chroot(root: string, ...command: string[]): Promise<void> {
-    await this.run("chroot", [root, ...command]);
   }
 
   close(): void {
@@ -156,7 +151,7 @@ async function bootstrap(steps: Steps, root: string, progress: (message: string)
       return;
     } catch (error) {
       if (index === mirrors.length - 1) throw error;
-      progress(`that failed; trying ${FALLBACK_MIRROR}`);
+      progress(`that failed: ${error instanceof Error ? error.message : String(error)}`);
       await rm(root, { recursive: true, force: true });
       await mkdir(root);
     }
@@ -168,13 +163,13 @@ function configuredMirrors(): string[] {
   const osRelease = readFileSync("/etc/os-release", "utf8");
   const apt = findCommand("apt-get");
   if (!/^ID=debian$/m.test(osRelease) || apt === undefined) return [];
-  const format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
-  const { stdout } = spawnSync(apt, ["indextargets", "--format", format, "Created-By: Packages"], { encoding: "utf8" });
+  const args = ["indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"];
+  const { stdout } = spawnSync(apt, [...args, "Created-By: Packages"], { encoding: "utf8" });
   return (stdout ?? "").split("\n").flatMap((line) => {
-    const [uri = "", release = "", component = "", origin = ""] = line.split(" ");
-    // A suite such as bookworm-security is no whole distribution. The origin is empty until apt has fetched its lists.
-    const isDebian = component === "main" && /^\w+$/.test(release) && (origin === "Debian" || origin === "");
-    return isDebian && /^https?:/.test(uri) ? [uri.replace(/\/$/, "")] : [];
+    const [uri = "", release = "", component = ""] = line.split(" ");
+    // A suite such as bookworm-security is no whole distribution. Another vendor's repository may pass for Debian's
+    // here; debootstrap then fails at once, and the next mirror is tried.
+    return component === "main" && /^\w+$/.test(release) && /^https?:/.test(uri) ? [uri.replace(/\/$/, "")] : [];
   });
 }
 
@@ -204,7 +199,7 @@ async function installKernel(steps: Steps, root: string, kernel: string): Promis
     'mkdir /kernel && chmod 777 /kernel && cd /kernel && apt-get download "$package" && dpkg-deb -x *.deb .',
     "mv lib/modules /usr/lib/ && mv boot/vmlinuz-* vmlinuz && depmod $(ls /usr/lib/modules)",
   ];
-  await steps.chroot(root, "sh", "-ec", fetch.join("\n"));
+  await steps.run("chroot", [root, "sh", "-ec", fetch.join("\n")]);
   const [release] = await readdir(join(root, "usr/lib/modules"));
   if (release === undefined) throw new Error(`cannot build the VM image: ${KERNEL_PACKAGE} has no modules`);
   const image = await readFile(join(root, "kernel/vmlinuz"));

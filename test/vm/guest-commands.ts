@@ -21,7 +21,7 @@ export const DHCP_CLIENTS = {
 /** Takes eth0 back to the state after boot: down, without addresses or routes, and nothing in resolv.conf. */
 export const RESET_ETH0 = [
   "for pid in $(cat /run/dhclient.pid /run/networkd.pid 2>/dev/null); do kill -9 $pid; done",
-  "rm -f /run/*.pid /run/dhclient.leases /var/lib/dhcpcd/*.lease",
+  "rm -f /run/dhclient.pid /run/networkd.pid /run/dhclient.leases /var/lib/dhcpcd/*.lease",
   "ip addr flush dev eth0; ip link set eth0 down mtu 1500; : >/etc/resolv.conf",
 ].join("\n");
 

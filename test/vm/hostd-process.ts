@@ -1,11 +1,35 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { chownSync, closeSync, mkdirSync, mkdtempSync, openSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const REPOSITORY = join(import.meta.dirname, "..", "..");
 const BIN = join(REPOSITORY, "apps", "hostd", "bin", "hostd.mjs");
 /** Where the logs and captures of a run are left. */
 export const ARTIFACTS = join(REPOSITORY, "test", "output");
+
+/** The user "nobody": hostd needs no right of root, so the tests take them all away from it. */
+const NOBODY = 65534;
+
+/**
+ * Whom hostd runs as: nobody, when this process is root and nobody can read the checkout (a clone in a private folder
+ * cannot be), else the user of this process.
+ */
+function unprivileged(): { uid?: number; gid?: number } {
+  if (process.getuid?.() !== 0) return {};
+  const drop = ["--reuid", String(NOBODY), "--regid", String(NOBODY), "--clear-groups"];
+  const isReadable = spawnSync("setpriv", [...drop, "test", "-r", BIN]).status === 0;
+  return isReadable ? { uid: NOBODY, gid: NOBODY } : {};
+}
+
+const USER = unprivileged();
+
+/** Makes a temporary folder that hostd may write to. */
+export function makeFolder(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), `hostd-${name}-`));
+  if (USER.uid !== undefined) chownSync(folder, NOBODY, NOBODY);
+  return folder;
+}
 
 /** A running `hostd up`, as a person starts it. Its log is left in test/output, with a capture when asked for. */
 export class HostdProcess {
@@ -30,6 +54,7 @@ export class HostdProcess {
     const log = openSync(logPath, "a");
     const child = spawn(process.execPath, [BIN, "up", "--log-level", "debug", ...args], {
       stdio: ["ignore", "pipe", log],
+      ...USER,
     });
     closeSync(log);
     const hostd = new HostdProcess(child, logPath);

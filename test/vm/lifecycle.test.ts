@@ -1,17 +1,16 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DHCP_CLIENTS } from "./guest-commands.ts";
 import { HostServers } from "./host-servers.ts";
-import { ARTIFACTS, HostdProcess } from "./hostd-process.ts";
+import { ARTIFACTS, HostdProcess, makeFolder } from "./hostd-process.ts";
 import { ensureVm, imageOf } from "./image.ts";
 import { Vm } from "./vm.ts";
 
 const availability = await ensureVm();
 
 describe.skipIf(!availability.available)("the life of a VM and of hostd", () => {
-  const folder = mkdtempSync(join(tmpdir(), "hostd-life-"));
+  const folder = makeFolder("life");
   const state = join(folder, "state");
   const servers = new HostServers(1024 * 1024);
   const address = "ip -4 -o addr show eth0 | awk '{print $4}'";

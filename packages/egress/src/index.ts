@@ -1,1 +1,13 @@
-export {};
+export { type Clock, systemClock } from "./clock.ts";
+export {
+  classifyDestination,
+  type Destination,
+  type DestinationConfig,
+  type RejectedDestination,
+} from "./destination.ts";
+export { Egress, type EgressOptions, type EgressStatistics } from "./egress.ts";
+export type { Logger } from "./failure-log.ts";
+export type { EchoEgressStatistics, EchoLimits } from "./icmp.ts";
+export type { EchoFlow, EgressStack, UdpFlow } from "./stack-port.ts";
+export type { TcpEgressStatistics, TcpLimits } from "./tcp.ts";
+export type { UdpEgressStatistics, UdpLimits } from "./udp.ts";
