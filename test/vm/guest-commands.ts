@@ -36,6 +36,6 @@ export const START_DOCKER = [
 export const MAKE_BUSYBOX_CONTAINER_IMAGE = [
   "set -e",
   "mkdir -p /tmp/busybox/bin && cp /bin/busybox /tmp/busybox/bin/",
-  "for name in $(busybox --list); do ln -sf busybox /tmp/busybox/bin/$name; done",
+  "/tmp/busybox/bin/busybox --install /tmp/busybox/bin",
   "tar -C /tmp/busybox -c . | docker import --change 'CMD [\"/bin/sh\"]' - busybox",
 ].join("\n");

@@ -23,6 +23,8 @@ function unprivileged(): { uid?: number; gid?: number } {
 }
 
 const USER = unprivileged();
+/** Logs that this process has begun; hostd started again under the same name goes on in its log. */
+const begun = new Set<string>();
 
 /** Makes a temporary folder that hostd may write to. */
 export function makeFolder(name: string): string {
@@ -51,7 +53,8 @@ export class HostdProcess {
   static async start(name: string, args: readonly string[]): Promise<HostdProcess> {
     mkdirSync(ARTIFACTS, { recursive: true });
     const logPath = join(ARTIFACTS, `${name}.hostd.log`);
-    const log = openSync(logPath, "a");
+    const log = openSync(logPath, begun.has(name) ? "a" : "w");
+    begun.add(name);
     const child = spawn(process.execPath, [BIN, "up", "--log-level", "debug", ...args], {
       stdio: ["ignore", "pipe", log],
       ...USER,

@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DHCP_CLIENTS } from "./guest-commands.ts";
@@ -51,6 +51,8 @@ describe.skipIf(!availability.available)("the life of a VM and of hostd", () => 
     // QEMU listens, so that it outlives hostd.
     const netdev = `stream,id=n0,server=on,addr.type=unix,addr.path=${socket}`;
     const vm = await Vm.boot({ image: imageOf(availability), netdev, name: "restart", artifacts: ARTIFACTS });
+    // Here QEMU runs as another user than hostd.
+    chmodSync(socket, 0o666);
     try {
       await vm.check(DHCP_CLIENTS.dhclient);
       const before = (await vm.check(address)).stdout;
@@ -68,6 +70,30 @@ describe.skipIf(!availability.available)("the life of a VM and of hostd", () => 
     } finally {
       await hostd.stop();
       await vm.kill();
+    }
+  });
+
+  it("carries packets of 65520 bytes when that is the MTU, which the VM learns by DHCP", async () => {
+    const socket = join(folder, "jumbo.sock");
+    const hostd = await HostdProcess.start("jumbo", ["--qemu", `unix://${socket}`, "--state", state, "--mtu", "65520"]);
+    const netdev = `stream,id=n0,addr.type=unix,addr.path=${socket}`;
+    const vm = await Vm.boot({ image: imageOf(availability), netdev, name: "jumbo", artifacts: ARTIFACTS });
+    try {
+      await vm.check(DHCP_CLIENTS.udhcpc);
+      expect((await vm.check("cat /sys/class/net/eth0/mtu")).stdout).toBe("65520\n");
+      // Not to be fragmented: the packet is 65520 bytes with its headers.
+      expect((await vm.check("ping -c1 -M do -s 65492 192.168.65.1")).stdout).toContain("1 received");
+      const { stdout } = await vm.check(
+        `curl -sS http://host.docker.internal:${servers.httpPort}/download | sha256sum
+         head -c 20000000 /dev/zero | curl -sS -T - http://host.docker.internal:${servers.httpPort}/upload
+         head -c 20000000 /dev/zero | sha256sum`,
+      );
+      const [down, received, sent] = stdout.split("\n").map((line) => line.slice(0, 64));
+      expect(down).toBe(servers.contentHash);
+      expect(received).toBe(sent);
+    } finally {
+      await vm.kill();
+      await hostd.stop();
     }
   });
 });

@@ -15,7 +15,7 @@ export interface NetworkDevice {
   readonly netdev: string;
   /** Hardware address; unique within the VM if left out. */
   readonly mac?: string;
-  /** Value of QEMU's -device without netdev and mac. The guest has drivers for virtio-net-pci (default) and vmxnet3. */
+  /** Value of QEMU's -device without netdev and mac: virtio-net-pci (default), or vmxnet3 after `modprobe vmxnet3`. */
   readonly device?: string;
 }
 
@@ -108,6 +108,7 @@ export class Vm {
   }
 
   private constructor(options: BootOptions) {
+    const network = networkArguments(options);
     const artifacts = options.artifacts ?? defaultArtifacts;
     mkdirSync(artifacts, { recursive: true });
     booted += 1;
@@ -134,7 +135,7 @@ export class Vm {
       // The agent's channel is a socket pair that QEMU inherits: no path, nothing to clean up.
       ...["-serial", "stdio", "-chardev", "socket,id=agent,fd=3"],
       ...["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=hostd.agent"],
-      ...networkArguments(options),
+      ...network,
       ...(options.extraArgs ?? []),
     ];
     // The kernel kills QEMU when this process ends, even if that is by SIGKILL.
