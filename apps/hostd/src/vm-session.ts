@@ -64,7 +64,9 @@ export class VmSession {
         handlers: {
           tcpRequest: (request) => this.#egress.tcpRequest(request),
           udpDatagram: (datagram) => this.#egress.udpDatagram(datagram),
-          echoRequest: (request) => this.#egress.echoRequest(request),
+          echoRequest: (request) => {
+            if (config.egress.icmp) this.#egress.echoRequest(request);
+          },
         },
       },
       endBatch: () => this.#egress.flushBatch(),

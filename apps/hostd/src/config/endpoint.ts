@@ -2,25 +2,10 @@
  * Where a VM attaches, as a URL: `unix:///path` and `tcp://host:port` are listened on, and `dial+` in front says
  * that the other side listens and hostd connects. The form needs no quoting in a shell.
  */
+import type { Endpoint, TcpAddress, UnixAddress } from "@hostd/frontends";
 import { isIpv4, readHostPort, readIpv6, ValueError } from "./values.ts";
 
-/** A stream socket of the host, and whether hostd listens there or connects to it. */
-export type Endpoint = {
-  readonly mode: "listen" | "dial";
-} & (UnixAddress | TcpAddress);
-
-/** A Unix stream socket by its absolute path. */
-export interface UnixAddress {
-  readonly transport: "unix";
-  readonly path: string;
-}
-
-/** A TCP address. `host` is an IP address or, where hostd dials, a name; `port` 0 lets the system choose. */
-export interface TcpAddress {
-  readonly transport: "tcp";
-  readonly host: string;
-  readonly port: number;
-}
+export { type Endpoint, formatEndpoint, formatSocketAddress, type TcpAddress, type UnixAddress } from "@hostd/frontends";
 
 /** The longest path `sockaddr_un` holds with its terminating NUL: 108 bytes on Linux, 104 on macOS and the BSDs. */
 const UNIX_PATH_MAX = process.platform === "linux" ? 107 : 103;
@@ -54,18 +39,6 @@ export function readUnixListener(text: string): UnixAddress {
   const path = /^unix:\/\/(.*)$/.exec(text)?.[1] ?? text;
   if (path === text && !text.startsWith("/")) throw new ValueError("");
   return { transport: "unix", path: readUnixPath(path) };
-}
-
-/** Writes an endpoint in the form {@link readEndpoint} reads. */
-export function formatEndpoint(endpoint: Endpoint): string {
-  return (endpoint.mode === "dial" ? "dial+" : "") + formatSocketAddress(endpoint);
-}
-
-/** Writes the address of a socket as a URL. */
-export function formatSocketAddress(address: UnixAddress | TcpAddress): string {
-  if (address.transport === "unix") return `unix://${address.path}`;
-  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-  return `tcp://${host}:${address.port}`;
 }
 
 /** Whether only processes of this machine reach `host`: 127.0.0.0/8 (RFC 1122), ::1 (RFC 4291) or `localhost`. */
