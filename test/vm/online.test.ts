@@ -217,6 +217,17 @@ except ConnectionRefusedError:
     }
   });
 
+  it("serves an address behind the VM that is not its lease, as of a container without masquerade", async () => {
+    await vm.check("ip addr add 172.20.0.9/32 dev lo");
+    const url = `http://${HOST}:${servers.httpPort}/small`;
+    const { stdout } = await vm.check(
+      `curl -sS --interface 172.20.0.9 ${url} | sha256sum; ping -c1 -I 172.20.0.9 ${GATEWAY}`,
+    );
+    expect(stdout).toContain(sha256(servers.content.subarray(0, 100_000)));
+    expect(stdout).toContain("1 received");
+    await vm.check("ip addr del 172.20.0.9/32 dev lo");
+  });
+
   it("does not reach the host's loopback by sending to 127.0.0.1", async () => {
     // No socket of the guest's kernel sends such a packet, so it is built by hand: a SYN for the host's HTTP server.
     const script = `
