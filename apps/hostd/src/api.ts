@@ -20,14 +20,20 @@ export async function startApi(path: string, subject: ApiSubject): Promise<{ clo
     "/version": () => versionInfo(),
   };
   const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url ?? "/", "http://hostd");
-    const route = Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
     const reply = (status: number, type: string, body: unknown) => {
       response.writeHead(status, { "content-type": type }).end(`${JSON.stringify(body)}\n`);
     };
     const problem = (status: number, title: string, detail: string) => {
       reply(status, "application/problem+json", { type: "about:blank", title, status, detail });
     };
+    const target = request.url ?? "";
+    const url = URL.parse(target, "http://hostd");
+    if (url === null) {
+      problem(400, "Bad Request", `${target} is no path`);
+      return;
+    }
+    const { pathname } = url;
+    const route = Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
     if (route === undefined) {
       problem(404, "Not Found", `there is no ${pathname}; there are ${Object.keys(routes).join(" and ")}`);
     } else if (request.method !== "GET" && request.method !== "HEAD") {

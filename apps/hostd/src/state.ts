@@ -37,18 +37,17 @@ export class LeaseStore {
       if (error.code === "ENOENT") return "[]";
       throw error;
     });
-    let json: unknown;
+    let read: ReturnType<typeof LeaseTable.fromJSON>;
     try {
-      json = JSON.parse(text);
+      read = readLeases(text);
     } catch (error) {
       const kept = `${path}.broken`;
       await rename(path, kept);
-      logger.error(`${path} is not JSON (${(error as Error).message}): kept as ${kept}, starting without leases`);
-      json = [];
+      logger.error(`${path} is ${(error as Error).message}: kept as ${kept}, starting without leases`);
+      read = readLeases("[]");
     }
-    const { table, rejected } = LeaseTable.fromJSON(json);
-    for (const { index, reason } of rejected) logger.warn(`${path}: entry ${index} left out: ${reason}`);
-    return new LeaseStore(path, table, logger);
+    for (const { index, reason } of read.rejected) logger.warn(`${path}: entry ${index} left out: ${reason}`);
+    return new LeaseStore(path, read.table, logger);
   }
 
   /** Writes what is not written yet. */
@@ -76,4 +75,16 @@ export class LeaseStore {
       }
     });
   }
+}
+
+/** @throws when the text as a whole is no list, with what it is instead. */
+function readLeases(text: string): ReturnType<typeof LeaseTable.fromJSON> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`not JSON (${(error as Error).message})`);
+  }
+  if (!Array.isArray(json)) throw new Error("not a list of leases");
+  return LeaseTable.fromJSON(json);
 }

@@ -82,8 +82,9 @@ function dial(endpoint: Endpoint, handlers: AttachHandlers): Attachment {
     connecting = socket;
     const failed = (error: Error) => {
       connecting = null;
-      if (error.message !== lastFault) handlers.fault(`${name}: ${error.message}; trying again until it answers`);
-      lastFault = error.message;
+      const fault = messageOf(error);
+      if (fault !== lastFault) handlers.fault(`${name}: ${fault}; trying again until it answers`);
+      lastFault = fault;
       again();
     };
     socket.once("error", failed);
@@ -111,4 +112,10 @@ function dial(endpoint: Endpoint, handlers: AttachHandlers): Attachment {
       connecting?.destroy();
     },
   };
+}
+
+/** What is wrong. The error for a name with several addresses has no message of its own, only those of each. */
+function messageOf(error: Error): string {
+  if (!(error instanceof AggregateError)) return error.message;
+  return error.errors.map((each: unknown) => (each instanceof Error ? each.message : String(each))).join(", ");
 }

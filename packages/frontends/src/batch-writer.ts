@@ -4,7 +4,8 @@ import type { FrameSink } from "@hostd/stack";
 const BATCH_BYTES = 192 * 1024;
 /** Bytes that may wait for the transport before {@link BatchWriter.reserve} refuses: a VM that stops reading. */
 const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
-const MAX_SPARE_BATCHES = 4;
+/** Batches kept for reuse: as many as can be on their way at once, or a slow reader would have each one made anew. */
+const MAX_SPARE_BATCHES = Math.ceil(MAX_QUEUED_BYTES / BATCH_BYTES);
 
 /** How a batch leaves. */
 export interface BatchTransport {

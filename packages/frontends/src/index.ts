@@ -1,6 +1,6 @@
 export { type AttachHandlers, type Attachment, attachQemu } from "./attach.ts";
 export { type DriverOptions, type FrameTap, StackDriver } from "./driver.ts";
-export { type Endpoint, formatEndpoint } from "./endpoint.ts";
+export { type Endpoint, formatEndpoint, formatSocketAddress, type TcpAddress, type UnixAddress } from "./endpoint.ts";
 export { PcapWriter } from "./pcap.ts";
 export type { FrameConsumer, FramePort } from "./port.ts";
 export { QemuPort } from "./qemu-port.ts";

@@ -3,6 +3,9 @@ import { BatchWriter } from "./batch-writer.ts";
 import type { FrameConsumer, FramePort } from "./port.ts";
 import { QEMU_PREFIX_LENGTH, QemuDecoder } from "./qemu-decoder.ts";
 
+/** How long a VM that does not read may hold back the end of its link, in milliseconds. */
+const CLOSE_MS = 1000;
+
 /** The parts of Node's sockets that its types leave out: the handle, and `onread` for a handle that exists. */
 interface SocketWithHandle {
   _handle: object | null;
@@ -21,6 +24,7 @@ export class QemuPort implements FramePort {
   #consumer: FrameConsumer | null = null;
   #fault: string | null = null;
   #open = true;
+  #closeTimer: NodeJS.Timeout | null = null;
 
   /**
    * @param accepted - a connected socket that was never read from: its handle moves to a socket that reads into the
@@ -53,6 +57,7 @@ export class QemuPort implements FramePort {
     this.#socket.on("close", () => {
       this.#open = false;
       this.#writer.close();
+      if (this.#closeTimer !== null) clearTimeout(this.#closeTimer);
       this.#consumer?.closed(this.#fault);
       this.#consumer = null;
       ended.resolve();
@@ -86,8 +91,11 @@ export class QemuPort implements FramePort {
 
   close(): void {
     this.#writer.flush();
+    this.#writer.close();
     this.#open = false;
+    if (this.#socket.destroyed || this.#closeTimer !== null) return;
     this.#socket.destroySoon();
+    this.#closeTimer = setTimeout(() => this.#socket.destroy(), CLOSE_MS);
   }
 
   #read(length: number): boolean {

@@ -9,6 +9,7 @@ import {
   parseIpv4,
   prefixMask,
   type ReceivedUnreachable,
+  UNREACHABLE_PORT,
 } from "@hostd/stack";
 import { FlowStream } from "@hostd/streams";
 import { decode, encode } from "dns-packet";
@@ -45,8 +46,9 @@ export class EmbeddedGuest {
   readonly #sockets = new Map<number, GuestUdpSocket>();
   readonly #closed = Promise.withResolvers<void>();
   #lease: DhcpClientLease | null = null;
-  #onLease: ((lease: DhcpClientLease) => void) | null = null;
+  #configuring: { resolve(lease: DhcpClientLease): void; reject(error: Error): void } | null = null;
   #dhcpTimer: NodeJS.Timeout | null = null;
+  #gone = false;
   #nextPort: number;
   #nextSequence = 0;
 
@@ -89,10 +91,15 @@ export class EmbeddedGuest {
     return this.#lease;
   }
 
-  /** Gets an address by DHCP and keeps it renewed. */
+  /**
+   * Gets an address by DHCP and keeps it renewed.
+   *
+   * @throws ECONNRESET when the link ends before there is one.
+   */
   async configure(): Promise<DhcpClientLease> {
-    return await new Promise((resolve) => {
-      this.#onLease = resolve;
+    if (this.#gone) throw fault("ECONNRESET", "the link is gone");
+    return await new Promise((resolve, reject) => {
+      this.#configuring = { resolve, reject };
       this.#dhcp.start(performance.now());
       this.#runDhcp();
     });
@@ -218,8 +225,8 @@ export class EmbeddedGuest {
       const mask = prefixMask(lease.prefixLength);
       const network = { address: lease.address & mask, prefixLength: lease.prefixLength };
       this.#driver.stack.configure(lease.address, network, lease.router);
-      this.#onLease?.(lease);
-      this.#onLease = null;
+      this.#configuring?.resolve(lease);
+      this.#configuring = null;
     }
     if (this.#dhcpTimer !== null) clearTimeout(this.#dhcpTimer);
     const delay = Math.min(Math.max(1, nextDeadline - performance.now()), 2 ** 31 - 1);
@@ -239,6 +246,8 @@ export class EmbeddedGuest {
   }
 
   #finish(): void {
+    this.#gone = true;
+    this.#configuring?.reject(fault("ECONNRESET", "the link is gone"));
     if (this.#dhcpTimer !== null) clearTimeout(this.#dhcpTimer);
     for (const socket of this.#sockets.values()) socket.close();
     this.#closed.resolve();
@@ -251,6 +260,9 @@ export class GuestUdpSocket {
   readonly #io: { send(address: string, port: number, data: Uint8Array): void; close(): void };
   readonly #queue: GuestDatagram[] = [];
   #waiting: { resolve(datagram: GuestDatagram): void; reject(error: Error): void } | null = null;
+  /** An ICMP error that no {@link receive} has been told of. */
+  #fault: Error | null = null;
+  #closed = false;
 
   constructor(port: number, io: { send(address: string, port: number, data: Uint8Array): void; close(): void }) {
     this.port = port;
@@ -265,40 +277,61 @@ export class GuestUdpSocket {
    * The next datagram.
    *
    * @throws ETIMEDOUT after `timeoutMs`, ECONNREFUSED when ICMP said that nobody listens, EHOSTUNREACH for every other
-   *   unreachable.
+   *   unreachable, ECANCELED when the socket is closed.
    */
   async receive(timeoutMs = 3000): Promise<GuestDatagram> {
+    const pending = this.#closed ? fault("ECANCELED", "the socket was closed") : this.#fault;
+    this.#fault = null;
+    if (pending !== null) throw pending;
     const queued = this.#queue.shift();
     if (queued !== undefined) return queued;
-    let timer: NodeJS.Timeout | undefined;
-    try {
-      return await new Promise((resolve, reject) => {
-        this.#waiting = { resolve, reject };
-        timer = setTimeout(() => reject(fault("ETIMEDOUT", `no datagram within ${timeoutMs} ms`)), timeoutMs);
-      });
-    } finally {
-      clearTimeout(timer);
-      this.#waiting = null;
-    }
+    return await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#takeWaiting()?.reject(fault("ETIMEDOUT", `no datagram within ${timeoutMs} ms`));
+      }, timeoutMs);
+      this.#waiting = {
+        resolve: (datagram) => {
+          clearTimeout(timer);
+          resolve(datagram);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+    });
   }
 
   close(): void {
-    this.#waiting?.reject(fault("ECANCELED", "the socket was closed"));
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#takeWaiting()?.reject(fault("ECANCELED", "the socket was closed"));
     this.#io.close();
   }
 
   /** Called by the guest with what arrived. */
   received(datagram: GuestDatagram): void {
-    if (this.#waiting !== null) this.#waiting.resolve(datagram);
+    const waiting = this.#takeWaiting();
+    if (waiting !== null) waiting.resolve(datagram);
     else if (this.#queue.length < 1024) this.#queue.push(datagram);
   }
 
   /** Called by the guest with an ICMP error about something that was sent. */
   refused({ code }: ReceivedUnreachable): void {
-    const port = code === 3;
-    this.#waiting?.reject(
-      fault(port ? "ECONNREFUSED" : "EHOSTUNREACH", port ? "port unreachable" : `unreachable, ICMP code ${code}`),
-    );
+    const error =
+      code === UNREACHABLE_PORT
+        ? fault("ECONNREFUSED", "port unreachable")
+        : fault("EHOSTUNREACH", `unreachable, ICMP code ${code}`);
+    const waiting = this.#takeWaiting();
+    if (waiting !== null) waiting.reject(error);
+    else this.#fault = error;
+  }
+
+  /** Who waits, who is answered once: the next datagram of the same batch is for the next call. */
+  #takeWaiting() {
+    const waiting = this.#waiting;
+    this.#waiting = null;
+    return waiting;
   }
 }
 

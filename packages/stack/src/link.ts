@@ -15,7 +15,7 @@ export interface FrameSink {
    *
    * @param length - bytes of the whole Ethernet frame, without a frame check sequence.
    * @returns the offset of the frame in {@link bytes}, or -1 when the transport can take no more for now; the stack's
-   *   owner then calls `Stack.linkWritable` once it can.
+   *   owner then calls `Stack.flush` once it can.
    */
   reserve(length: number): number;
 

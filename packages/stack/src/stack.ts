@@ -3,10 +3,16 @@ import { type Ipv4, type Ipv4Network, isLoopback, isMulticast, networkBroadcast,
 import { Neighbor, NeighborTable } from "./arp/neighbor-table.ts";
 import type { EchoHandler } from "./icmp/echo.ts";
 import { Icmp, type ReceivedUnreachable } from "./icmp/icmp.ts";
-import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL, type UnreachableCode } from "./icmp/unreachable.ts";
+import {
+  FRAGMENTATION_NEEDED,
+  UNREACHABLE_PORT,
+  UNREACHABLE_PROTOCOL,
+  type UnreachableCode,
+} from "./icmp/unreachable.ts";
 import { Ipv4Output } from "./ipv4/output.ts";
 import { Reassembler } from "./ipv4/reassembly.ts";
 import { type FrameSink, NullLink } from "./link.ts";
+import type { Sequence } from "./sequence.ts";
 import { StackStatistics } from "./statistics.ts";
 import type { FourTuple, TcpFlow, TcpHandler, TcpRequest, TcpRequestHandler } from "./tcp/flow.ts";
 import { DEFAULT_TCP_LIMITS, Tcp, type TcpLimits } from "./tcp/tcp.ts";
@@ -86,6 +92,8 @@ export interface StackOptions {
    */
   readonly acceptsSource?: (source: Ipv4, macHigh: number, macLow: number) => boolean;
   readonly tcpLimits?: Partial<TcpLimits>;
+  /** Chooses the first sequence number of each connection; RFC 6528's way when absent. */
+  readonly initialSequence?: (tuple: FourTuple) => Sequence;
 }
 
 /**
@@ -166,6 +174,7 @@ export class Stack {
       request: (request) => this.#forwardTcp(request),
       wake: options.wake,
       limits: { ...DEFAULT_TCP_LIMITS, ...options.tcpLimits },
+      initialSequence: options.initialSequence,
     });
   }
 
@@ -216,6 +225,7 @@ export class Stack {
     this.#network = network;
     this.#networkBroadcast = networkBroadcast(network);
     this.#router = router;
+    this.#lastSourceUntil = 0;
   }
 
   /** Sets the host that leads to addresses outside of the network: the VM, for the containers behind it. */
@@ -264,8 +274,9 @@ export class Stack {
   /** Does what is due by now. */
   poll(): void {
     const now = this.#options.now();
-    this.#tcp.poll(now);
+    // First who does not answer ARP, so that connections to them end at once.
     this.#neighbors.poll(now);
+    this.#tcp.poll(now);
     if (this.#reassembler.nextDeadline <= now) {
       this.statistics.dropFragment += this.#reassembler.expire(now, (bytes, view) => {
         if (this.#reaches(readDestination(view, 0))) {
@@ -376,6 +387,11 @@ export class Stack {
     }
     const source = readSource(view, packet);
     const destination = readDestination(view, packet);
+    // A packet for one host has no business in a frame for all (RFC 1122, 3.3.6).
+    if (isGroupMac(readDestinationHigh(view, frame)) && this.#reaches(destination)) {
+      statistics.dropAddress++;
+      return;
+    }
     if (!this.#acceptSource(view, frame, source, destination, readProtocol(view, packet))) {
       statistics.dropAddress++;
       return;
@@ -419,8 +435,9 @@ export class Stack {
         else statistics.dropAddress++;
         return;
       case PROTOCOL_UDP:
-        if (!this.#udp.receive(bytes, view, packet, payload, length) && reaches) {
-          this.#icmp.unreachable(bytes, view, packet, UNREACHABLE_PORT, destination);
+        if (!this.#udp.receive(bytes, view, packet, payload, length)) {
+          statistics.dropUnhandled++;
+          if (reaches) this.#icmp.unreachable(bytes, view, packet, UNREACHABLE_PORT, destination);
         }
         return;
       case PROTOCOL_ICMP:
@@ -499,6 +516,8 @@ export class Stack {
       this.#options.handlers.udpUnreachable?.(error);
       return;
     }
+    // What a connection sends before it is established fits every MTU.
+    if (error.code === FRAGMENTATION_NEEDED) return;
     this.#tcp.receiveUnreachable(
       {
         localAddress: error.source,

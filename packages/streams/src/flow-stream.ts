@@ -88,7 +88,18 @@ export class FlowStream extends Duplex {
       // A stream that has read and written to its end closes in order; anything else breaks off.
       if (!(this.readableEnded && this.writableFinished)) this.#flow?.abort();
     }
+    this.#failWrite(error);
     done(error);
+  }
+
+  /** Answers the write that waits for room. Node does so itself only for those that wait behind it. */
+  #failWrite(error: Error | null): void {
+    const done = this.#unsentDone;
+    this.#unsent = null;
+    this.#unsentDone = null;
+    if (done === null) return;
+    const destroyed = Object.assign(new Error("the stream was destroyed"), { code: "ERR_STREAM_DESTROYED" });
+    process.nextTick(done, error ?? destroyed);
   }
 
   #receive(flow: TcpFlow, bytes: Uint8Array, offset: number, length: number): void {

@@ -1,6 +1,6 @@
 import type { Ipv4 } from "../address.ts";
 import type { Neighbor } from "../arp/neighbor-table.ts";
-import { type Sequence, sequenceAdd, sequenceDistance } from "../sequence.ts";
+import { type Sequence, sequenceAdd, sequenceAfter, sequenceDistance } from "../sequence.ts";
 import type { Timed } from "../timer-queue.ts";
 import { DEFAULT_MSS } from "../wire/tcp.ts";
 import { NewReno } from "./congestion.ts";
@@ -47,6 +47,12 @@ const STATE_NAMES = [
 /** The shift count this stack offers: windows of up to 8 MiB (RFC 7323, 2). */
 export const WINDOW_SHIFT = 7;
 
+/**
+ * The smallest segment size that is believed of a peer (RFC 791's minimum MTU of 68, less both headers): one that asks
+ * for segments without data would have us send forever.
+ */
+const MINIMUM_MSS = 28;
+
 /** What a connection asks of the TCP it belongs to. */
 export interface ConnectionOwner {
   /** Has the connection looked at by the transmitter before the turn ends. */
@@ -92,6 +98,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   acknowledgedSinceGrowth = 0;
   /** {@link send} took less than it was given, so the owner waits for {@link TcpHandler.writable}. */
   writableWanted = false;
+  /** The same, at any time since growth was last considered. */
+  sendHeldBack = false;
 
   // Receive sequence space. `receiveEdge` is the right edge of the window that was advertised; it never moves back.
   initialReceive: Sequence = 0;
@@ -197,7 +205,10 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   send(bytes: Uint8Array, offset: number, length: number): number {
     const taken = Math.min(length, this.sendRoom);
-    if (taken < length) this.writableWanted = true;
+    if (taken < length) {
+      this.writableWanted = true;
+      this.sendHeldBack = true;
+    }
     if (taken > 0) {
       this.sendBuffer.append(bytes, offset, taken);
       this.#owner.wake(this);
@@ -207,14 +218,15 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   consumed(length: number): void {
     this.unconsumed = Math.max(0, this.unconsumed - length);
-    if (this.state === State.closed) return;
+    // After its FIN the peer has nothing left to send into a wider window.
+    if (this.state === State.closed || this.finSeen) return;
     this.#growReceiveLimit();
     // A window update is worth a segment of its own only when the peer may be waiting for it, and when it opens the
     // window by a useful amount (silly window avoidance, RFC 9293, 3.8.6.2.2).
     const offered = sequenceDistance(this.receiveEdge, this.receiveNext);
     const opened = this.receiveLimit - this.unconsumed - offered;
     const useful = Math.min(this.receiveLimit >> 1, 2 * this.maximumSegment);
-    if (offered <= this.receiveLimit >> 1 && opened >= useful && !this.finSeen) {
+    if (offered <= this.receiveLimit >> 1 && opened >= useful) {
       this.acknowledgeNow = true;
       this.#owner.wake(this);
     }
@@ -248,8 +260,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.initialReceive = sequence;
     this.receiveNext = sequenceAdd(sequence, 1);
     this.receiveEdge = sequenceAdd(this.receiveNext, offered);
-    this.maximumSegment = maximumSegment;
-    this.congestion = new NewReno(maximumSegment);
+    this.maximumSegment = Math.max(MINIMUM_MSS, maximumSegment);
+    this.congestion = new NewReno(this.maximumSegment);
     // Both sides must have offered scaling, or neither scales (RFC 7323, 2.2).
     this.sendShift = Math.max(0, windowShift);
     this.receiveShift = windowShift >= 0 ? WINDOW_SHIFT : 0;
@@ -260,8 +272,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   }
 
   /**
-   * The window field to send, which also fixes how much the peer may send: the edge never moves back (RFC 9293,
-   * 3.8.6), and moves forward only by a useful amount (3.8.6.2.2).
+   * The window field to send, which also fixes how much the peer may send: the edge that is kept to never moves back
+   * (RFC 9293, 3.8.6), and moves forward only by a useful amount (3.8.6.2.2).
    *
    * @param shift - the scaling in force; 0 in a SYN.
    */
@@ -269,9 +281,13 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     let window = sequenceDistance(this.receiveEdge, this.receiveNext);
     const room = this.receiveLimit - this.unconsumed;
     if (room - window >= Math.min(this.receiveLimit >> 1, this.maximumSegment)) window = room;
-    // Rounding down would take back up to a scaling unit of what was offered before.
-    const field = Math.min(0xffff, (window + (1 << shift) - 1) >> shift);
-    this.receiveEdge = sequenceAdd(this.receiveNext, field << shift);
+    // Rounding down takes back up to a scaling unit of what was offered before (RFC 7323, 2.4), so it is done only
+    // where rounding up would promise more than there is room for. What was offered is accepted in any case.
+    let field = (window + (1 << shift) - 1) >> shift;
+    if (field << shift > room) field = window >> shift;
+    field = Math.min(0xffff, field);
+    const edge = sequenceAdd(this.receiveNext, field << shift);
+    if (sequenceAfter(edge, this.receiveEdge)) this.receiveEdge = edge;
     return field;
   }
 
@@ -288,7 +304,9 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.acknowledgedSinceGrowth += acknowledged;
     if (this.acknowledgedSinceGrowth < this.sendLimit) return;
     this.acknowledgedSinceGrowth = 0;
-    if (!this.writableWanted || this.sendLimit >= MAXIMUM_BUFFER) return;
+    const heldBack = this.sendHeldBack;
+    this.sendHeldBack = this.writableWanted;
+    if (!heldBack || this.sendLimit >= MAXIMUM_BUFFER) return;
     if (this.#owner.reserve(this, this.sendLimit)) this.sendLimit *= 2;
   }
 

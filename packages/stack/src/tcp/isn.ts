@@ -1,5 +1,5 @@
-import type { Ipv4 } from "../address.ts";
 import type { Sequence } from "../sequence.ts";
+import type { FourTuple } from "./flow.ts";
 
 /** Initial sequence numbers tick once in four microseconds (RFC 9293, 3.4.1). */
 const TICKS_PER_MILLISECOND = 250;
@@ -20,7 +20,7 @@ export class InitialSequenceNumbers {
   }
 
   /** @param now - milliseconds of a clock that never goes back. */
-  next(localAddress: Ipv4, localPort: number, remoteAddress: Ipv4, remotePort: number, now: number): Sequence {
+  next({ localAddress, localPort, remoteAddress, remotePort }: FourTuple, now: number): Sequence {
     const hash = sipHash(this.#key, localAddress, remoteAddress, (localPort << 16) | remotePort);
     return (hash + Math.floor((now * TICKS_PER_MILLISECOND) % 2 ** 32)) | 0;
   }

@@ -67,6 +67,7 @@ export class Receiver {
       (flags & (SYN | FIN | RST | ACK)) === ACK &&
       sequence === connection.receiveNext &&
       connection.outOfOrder.isEmpty &&
+      !connection.finSeen &&
       dataLength <= sequenceDistance(connection.receiveEdge, sequence)
     ) {
       if (!this.#acknowledge(connection, view, segment, sequence, dataLength, now)) return;
@@ -79,6 +80,13 @@ export class Receiver {
     if (connection.state === State.synSent) {
       this.#receiveInSynSent(connection, view, packet, segment, length, now);
       return;
+    }
+    if (connection.state === State.synReceived && (flags & (RST | ACK)) === ACK) {
+      // Nothing but our SYN can be acknowledged yet (RFC 9293, 3.10.7.4, fifth).
+      if (!acknowledgesSyn(connection, readAcknowledgment(view, segment))) {
+        this.#options.reset(view, packet, segment, length);
+        return;
+      }
     }
     this.#receiveInOrderOfChecks(connection, bytes, view, segment, flags, sequence, data, dataLength, now);
   }
@@ -134,8 +142,9 @@ export class Receiver {
       connection.acknowledgeNow = true;
       this.#options.wake(connection);
       if (connection.state === State.timeWait && fin) this.#options.restartTimeWait(connection);
-      // A duplicate's acknowledgment may still be news; one from beyond the window is not believed.
-      if (ahead > window) return;
+      // A duplicate's acknowledgment may still be news; one from beyond the window is not believed, and the handshake
+      // is completed only from within it.
+      if (ahead > window || connection.state === State.synReceived) return;
       this.#acknowledge(connection, view, segment, sequence, dataLength, now);
       return;
     }
@@ -153,12 +162,19 @@ export class Receiver {
       connection.acknowledgeNow = true;
     }
     if (!this.#acknowledge(connection, view, segment, sequence, dataLength, now)) return;
+    if ((flags & SYN) !== 0) {
+      // The window of a SYN is never scaled (RFC 7323, 2.2).
+      connection.sendWindow = readWindow(view, segment);
+      connection.largestSendWindow = connection.sendWindow;
+    }
     if (connection.state === State.synReceived && !this.#establish(connection)) return;
     this.#options.wake(connection);
     if (!canReceive(connection)) return;
-    if (fin && !connection.finSeen) {
+    if (fin) {
+      // Even ahead of a gap, which the acknowledgment then tells of.
+      connection.acknowledgeNow = true;
+      if (!connection.finSeen) connection.finSequence = sequenceAdd(start, dataLength);
       connection.finSeen = true;
-      connection.finSequence = sequenceAdd(start, dataLength);
     }
     if (dataLength > 0) this.#receiveData(connection, bytes, start, data, dataLength);
     if (connection.finSeen && connection.receiveNext === connection.finSequence && canReceive(connection)) {
@@ -195,6 +211,8 @@ export class Receiver {
 
   #receiveFin(connection: TcpConnection): void {
     connection.receiveNext = sequenceAdd(connection.receiveNext, 1);
+    // A FIN is taken in though the window is closed; the window is not to become negative by it.
+    if (sequenceBefore(connection.receiveEdge, connection.receiveNext)) connection.receiveEdge = connection.receiveNext;
     connection.acknowledgeNow = true;
     const { handler } = connection;
     switch (connection.state) {
@@ -208,7 +226,7 @@ export class Receiver {
         return;
       case State.finWait2:
         handler?.end(connection);
-        this.#options.enterTimeWait(connection);
+        if (!isClosed(connection)) this.#options.enterTimeWait(connection);
         return;
     }
   }
@@ -252,10 +270,6 @@ export class Receiver {
         return false;
       }
       return true;
-    }
-    if (connection.state === State.synReceived && advanced === 0) {
-      // The acknowledgment of our SYN is still missing.
-      return false;
     }
     if (advanced > 0) {
       this.#advance(connection, acknowledgment, advanced, now);
@@ -394,10 +408,7 @@ export class Receiver {
   ): void {
     const flags = readFlags(view, segment);
     const acknowledgment = readAcknowledgment(view, segment);
-    const acceptable =
-      (flags & ACK) !== 0 &&
-      sequenceAfter(acknowledgment, connection.initialSend) &&
-      !sequenceAfter(acknowledgment, connection.sendMaximum);
+    const acceptable = (flags & ACK) !== 0 && acknowledgesSyn(connection, acknowledgment);
     if ((flags & ACK) !== 0 && !acceptable) {
       if ((flags & RST) === 0) this.#options.reset(view, packet, segment, length);
       return;
@@ -412,7 +423,7 @@ export class Receiver {
     connection.startReceiving(
       sequence,
       readWindow(view, segment),
-      Math.max(1, Math.min(options.maximumSegmentSize, this.#options.maximumSegment())),
+      Math.min(options.maximumSegmentSize, this.#options.maximumSegment()),
       options.windowShift,
     );
     if (!acceptable) {
@@ -430,6 +441,13 @@ export class Receiver {
     this.#options.wake(connection);
     connection.handler?.established(connection);
   }
+}
+
+/** Whether an acknowledgment is of our SYN, which is all that was sent in SYN-SENT and SYN-RECEIVED. */
+function acknowledgesSyn(connection: TcpConnection, acknowledgment: Sequence): boolean {
+  return (
+    sequenceAfter(acknowledgment, connection.initialSend) && !sequenceAfter(acknowledgment, connection.sendMaximum)
+  );
 }
 
 /** A look at the state that the compiler does not take for the one set before a handler ran. */

@@ -8,7 +8,7 @@ import {
   type UnreachableCode,
 } from "../icmp/unreachable.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
-import { sequenceAdd, sequenceAfter } from "../sequence.ts";
+import { type Sequence, sequenceAdd, sequenceAfter } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { TimerQueue } from "../timer-queue.ts";
 import { TokenBucket } from "../token-bucket.ts";
@@ -53,9 +53,9 @@ const NEVER = Number.POSITIVE_INFINITY;
 const TIME_WAIT_MS = 10_000;
 /** Connections in TIME-WAIT; beyond, the oldest ends early, which only makes a stray duplicate draw a reset. */
 const MAX_TIME_WAIT = 8192;
-/** Expiries before the peer counts as gone: about 13 minutes for data (RFC 9293, 3.8.3, R2; Linux's count). */
+/** Expiries before the peer counts as gone: about 9 minutes or more for data (RFC 9293, 3.8.3, R2; Linux's count). */
 const MAX_RETRANSMISSIONS = 15;
-/** The same for a SYN: about a minute (R2 for SYN is at least 3 minutes only for connections that data waits on). */
+/** The same for a SYN, about two minutes: the application has long given up then (Linux's count). */
 const MAX_SYN_RETRANSMISSIONS = 6;
 /** How long a request may wait for its owner: longer than any host's own connect takes to fail. */
 const REQUEST_TIMEOUT_MS = 180_000;
@@ -95,6 +95,8 @@ export interface TcpOptions {
   /** There is something to send, found outside of {@link Tcp.receive}. */
   readonly wake: () => void;
   readonly limits: TcpLimits;
+  /** Chooses the first sequence number of each connection; {@link InitialSequenceNumbers} when absent. */
+  readonly initialSequence: ((tuple: FourTuple) => Sequence) | undefined;
 }
 
 /** All connections of a stack (RFC 9293): finds the one a segment is for, makes and ends them, and keeps their time. */
@@ -103,7 +105,7 @@ export class Tcp implements ConnectionOwner {
   readonly #pool = new BufferPool();
   readonly #flows: FlowTable<TcpConnection>;
   readonly #timers = new TimerQueue<TcpConnection>();
-  readonly #initialSequenceNumbers: InitialSequenceNumbers;
+  readonly #initialSequence: (tuple: FourTuple) => Sequence;
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
   readonly #challenges = new TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_PER_SECOND);
@@ -126,7 +128,8 @@ export class Tcp implements ConnectionOwner {
     const view = new DataView(random.buffer);
     this.#flows = new FlowTable(view.getInt32(0));
     this.#nextEphemeral = view.getUint16(4) % EPHEMERAL_COUNT;
-    this.#initialSequenceNumbers = new InitialSequenceNumbers(options.randomBytes);
+    const numbers = new InitialSequenceNumbers(options.randomBytes);
+    this.#initialSequence = options.initialSequence ?? ((tuple) => numbers.next(tuple, options.now()));
     const { output, statistics, route } = options;
     const reschedule = (connection: TcpConnection) => this.#reschedule(connection);
     this.#transmitter = new Transmitter({ output, statistics, route, reschedule });
@@ -178,6 +181,7 @@ export class Tcp implements ConnectionOwner {
     if (byAddress.has(address)) throw new Error(`TCP port ${port} is taken`);
     byAddress.set(address, handler);
     return () => {
+      if (byAddress.get(address) !== handler) return;
       byAddress.delete(address);
       if (byAddress.size === 0 && this.#listeners.get(port) === byAddress) this.#listeners.delete(port);
     };
@@ -248,6 +252,7 @@ export class Tcp implements ConnectionOwner {
    * @returns false when the link took no more; what is left goes on at the next call.
    */
   flush(now: number): boolean {
+    const { statistics } = this.#options;
     while (this.#awake.length > 0) {
       const running = this.#awake;
       this.#awake = this.#running;
@@ -255,17 +260,19 @@ export class Tcp implements ConnectionOwner {
       for (let index = 0; index < running.length; index++) {
         const connection = running[index];
         connection.awake = false;
+        const sentBefore = statistics.tcpSegmentsSent;
         const result = this.#transmitter.run(connection, now);
         if (result === "done") continue;
-        this.#enqueue(connection);
         if (result === "blocked") {
-          for (index++; index < running.length; index++) {
-            running[index].awake = false;
-            this.#enqueue(running[index]);
-          }
+          // Whoever sent goes on after the others, so that a link that takes little at a time is shared as well.
+          const hadTurn = statistics.tcpSegmentsSent > sentBefore;
+          if (!hadTurn) this.#enqueue(connection);
+          for (let rest = index + 1; rest < running.length; rest++) this.#enqueue(running[rest]);
+          if (hadTurn) this.#enqueue(connection);
           running.length = 0;
           return false;
         }
+        this.#enqueue(connection);
       }
       running.length = 0;
     }
@@ -308,7 +315,7 @@ export class Tcp implements ConnectionOwner {
   }
 
   abort(connection: TcpConnection): void {
-    if (connection.state === State.timeWait) return;
+    if (connection.state === State.timeWait || connection.state === State.closed) return;
     // In SYN-SENT there is nothing yet that the peer would have to forget (RFC 9293, 3.10.5).
     if (connection.state !== State.synSent) this.#transmitter.sendReset(connection);
     this.#remove(connection, "aborted");
@@ -380,9 +387,7 @@ export class Tcp implements ConnectionOwner {
   }
 
   #startSending(connection: TcpConnection): void {
-    const { localAddress, localPort, remoteAddress, remotePort } = connection;
-    const now = this.#options.now();
-    connection.startSending(this.#initialSequenceNumbers.next(localAddress, localPort, remoteAddress, remotePort, now));
+    connection.startSending(this.#initialSequence(connection));
     this.wake(connection);
   }
 
@@ -433,8 +438,7 @@ export class Tcp implements ConnectionOwner {
     connection.startReceiving(
       readSequenceNumber(view, segment),
       readWindow(view, segment),
-      // A peer that asks for segments without data would have us send forever.
-      Math.max(MINIMUM_MSS, Math.min(options.maximumSegmentSize, this.#transmitter.maximumSegment)),
+      Math.min(options.maximumSegmentSize, this.#transmitter.maximumSegment),
       options.windowShift,
     );
     connection.expireAt = this.#options.now() + REQUEST_TIMEOUT_MS;
@@ -507,7 +511,8 @@ export class Tcp implements ConnectionOwner {
     connection.timeout.backOff();
     this.#options.statistics.tcpTimeouts++;
     if (connection.state === State.synSent || connection.state === State.synReceived) {
-      if (connection.neighbor?.state === "failed") this.#remove(connection, "unreachable");
+      if (connection.neighbor === null || connection.neighbor.state === "failed")
+        this.#remove(connection, "unreachable");
       else if (connection.retransmissions > MAX_SYN_RETRANSMISSIONS) this.#remove(connection, "timeout");
       else connection.synDue = true;
     } else if (connection.retransmissions > MAX_RETRANSMISSIONS) {
@@ -535,7 +540,6 @@ export class Tcp implements ConnectionOwner {
 
   #enterTimeWait(connection: TcpConnection): void {
     this.#release(connection);
-    connection.finish(State.timeWait, "finished");
     if (this.#timeWait.size >= MAX_TIME_WAIT) {
       for (const oldest of this.#timeWait) {
         this.#remove(oldest, "finished");
@@ -545,6 +549,7 @@ export class Tcp implements ConnectionOwner {
     this.#timeWait.add(connection);
     this.#restartTimeWait(connection);
     this.wake(connection);
+    connection.finish(State.timeWait, "finished");
   }
 
   #restartTimeWait(connection: TcpConnection): void {
@@ -612,9 +617,6 @@ export class Tcp implements ConnectionOwner {
     statistics.tcpSegmentsSent++;
   }
 }
-
-/** The smallest segment size that is believed of a peer (RFC 791's minimum MTU of 68, less both headers). */
-const MINIMUM_MSS = 28;
 
 const REJECT_CODES: Record<Exclude<RejectReason, "refused" | "silent">, UnreachableCode> = {
   "net-unreachable": UNREACHABLE_NET,

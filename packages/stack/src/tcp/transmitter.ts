@@ -74,12 +74,12 @@ export class Transmitter {
 
   /** Sends a reset for a connection that is being aborted; lost when the link is full, which costs only time. */
   sendReset(connection: TcpConnection): void {
-    this.#send(connection, RST | ACK, connection.sendMaximum, 0, false);
+    this.#send(connection, RST | ACK, emptySequence(connection), 0, false);
   }
 
   /** Sends a bare acknowledgment at once, outside of the turn's order: a challenge (RFC 5961, 3.2). */
   sendChallenge(connection: TcpConnection): void {
-    this.#send(connection, ACK, connection.sendMaximum, 0, false);
+    this.#send(connection, ACK, emptySequence(connection), 0, false);
   }
 
   #sendSyn(connection: TcpConnection, now: number): TransmitResult {
@@ -92,6 +92,10 @@ export class Transmitter {
     if (connection.sendMaximum === connection.initialSend) {
       this.#measure(connection, end, now);
       connection.sendMaximum = end;
+    } else {
+      // Karn: an acknowledgment could now belong to either copy (RFC 6298, 3).
+      connection.roundTripStart = -1;
+      this.#options.statistics.tcpRetransmissions++;
     }
     connection.sendNext = end;
     connection.retransmitAt = now + connection.timeout.milliseconds;
@@ -130,10 +134,11 @@ export class Transmitter {
 
   /**
    * Silly window avoidance on the sending side (RFC 9293, 3.8.6.2.1) without Nagle's delay: the last bytes go at once,
-   * a window's scrap waits until it is worth a segment.
+   * a window's scrap waits until it is worth a segment, or for as long as a probe of the window would.
    */
   #isWorthSending(connection: TcpConnection, length: number, unsent: number): boolean {
     return (
+      connection.probeDue ||
       length === connection.maximumSegment ||
       length === unsent ||
       length >= connection.largestSendWindow >> 1 ||
@@ -215,7 +220,7 @@ export class Transmitter {
   #sendAcknowledgment(connection: TcpConnection, now: number): TransmitResult {
     // At least every second full-sized segment is acknowledged at once (RFC 9293, 3.8.6.3).
     if (connection.acknowledgeNow || connection.unacknowledgedBytes >= 2 * connection.maximumSegment) {
-      return this.#send(connection, ACK, connection.sendNext, 0, false) ? "done" : "blocked";
+      return this.#send(connection, ACK, emptySequence(connection), 0, false) ? "done" : "blocked";
     }
     if (connection.unacknowledgedBytes > 0 && connection.delayedAckAt === NEVER) {
       connection.delayedAckAt = now + DELAYED_ACK_MS;
@@ -287,4 +292,13 @@ export class Transmitter {
     const scaling = connection.state === State.synSent || connection.receiveShift > 0;
     return { maximumSegmentSize: this.maximumSegment, windowShift: scaling ? WINDOW_SHIFT : -1 };
   }
+}
+
+/**
+ * The sequence number of a segment that has none of its own: past all that was sent, so that it is not old to the peer
+ * after a timeout; but within its window, as the byte of a window probe is not.
+ */
+function emptySequence(connection: TcpConnection): Sequence {
+  const edge = sequenceAdd(connection.sendUnacknowledged, connection.sendWindow);
+  return connection.isSynchronized && sequenceAfter(connection.sendMaximum, edge) ? edge : connection.sendMaximum;
 }

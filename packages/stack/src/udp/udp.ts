@@ -63,6 +63,7 @@ export class Udp {
     if (byAddress.has(address)) throw new Error(`UDP port ${port} is taken`);
     byAddress.set(address, handler);
     return () => {
+      if (byAddress.get(address) !== handler) return;
       byAddress.delete(address);
       if (byAddress.size === 0 && this.#listeners.get(port) === byAddress) this.#listeners.delete(port);
     };

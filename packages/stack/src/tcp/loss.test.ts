@@ -1,0 +1,272 @@
+import { describe, expect, test } from "vitest";
+import { type Peer, trace } from "../testing/trace.ts";
+
+/** Takes full segments with the given numbers, counted from 0. */
+function expectSegments(t: Peer, first: number, last: number): void {
+  for (let index = first; index <= last; index++) t.expect({ flags: "A", seq: 1 + index * 1460, data: 1460 });
+}
+
+/** A connection with segments 0 to 9 in flight and more to send than fits the window. */
+function tenInFlight(): Peer {
+  const t = trace().established();
+  t.write(1, 60_000);
+  expectSegments(t, 0, 9);
+  t.expectNothing();
+  return t;
+}
+
+/** Acknowledges the segments before `segment`. */
+function acknowledge(t: Peer, segment: number): void {
+  t.send({ flags: "A", seq: 1, ack: 1 + segment * 1460 });
+}
+
+describe("the retransmission timer", () => {
+  test("sends the first segment again after the timeout, with back-off, and gives up at last", () => {
+    const t = trace().established();
+    t.write(1, 100);
+    t.expect({ flags: "PA", seq: 1, data: 100 });
+    let wait = 200;
+    for (let expiry = 1; expiry <= 15; expiry++) {
+      t.advance(wait - 1);
+      t.expectNothing();
+      t.advance(1);
+      t.expect({ flags: "PA", seq: 1, ack: 1, data: 100 });
+      wait = Math.min(60_000, wait * 2);
+    }
+    expect(t.lan.stack.statistics).toMatchObject({ tcpTimeouts: 15, tcpRetransmissions: 15 });
+    t.advance(59_999);
+    t.expectEvents();
+    t.advance(1);
+    t.expectEvents("closed timeout");
+    t.expectNothing();
+    expect(t.lan.stack.tcp.size).toBe(0);
+    expect(t.lan.stack.tcp.reservedBytes).toBe(0);
+  });
+
+  test("goes back to the first lost segment and sends from there as acknowledgments come", () => {
+    const t = tenInFlight();
+    t.advance(200);
+    expectSegments(t, 0, 0);
+    t.expectNothing();
+    acknowledge(t, 1);
+    expectSegments(t, 1, 2);
+    t.expectNothing();
+    acknowledge(t, 3);
+    expectSegments(t, 3, 6);
+    t.expectNothing();
+  });
+
+  test("skips what the peer turns out to have", () => {
+    const t = tenInFlight();
+    t.advance(200);
+    expectSegments(t, 0, 0);
+    acknowledge(t, 10);
+    expectSegments(t, 10, 12);
+    t.expectNothing();
+  });
+
+  test("starts anew with each acknowledgment of something new", () => {
+    const t = tenInFlight();
+    t.advance(150);
+    acknowledge(t, 1);
+    t.lan.all();
+    t.advance(199);
+    t.expectNothing();
+    t.advance(1);
+    expectSegments(t, 1, 1);
+  });
+
+  test("rests when everything is acknowledged", () => {
+    const t = trace().established();
+    t.write(1, 100);
+    t.expect({ flags: "PA", data: 100 });
+    t.send({ flags: "A", seq: 1, ack: 101 });
+    t.advance(1_000_000);
+    t.expectNothing();
+    expect(t.lan.stack.statistics.tcpTimeouts).toBe(0);
+  });
+
+  test("follows the measured round trip", () => {
+    const t = trace();
+    t.send({ flags: "S", mss: 1460 });
+    t.accept();
+    t.expect({ flags: "SA" });
+    t.advance(100);
+    t.send({ flags: "A", seq: 1, ack: 1 });
+    // 100 + 4 * 50 (RFC 6298, 2.2).
+    t.write(1, 10);
+    t.expect({ flags: "PA", seq: 1, data: 10 });
+    t.advance(299);
+    t.expectNothing();
+    t.advance(1);
+    t.expect({ flags: "PA", seq: 1, data: 10 });
+  });
+
+  test("takes no measurement from what was sent twice (Karn's algorithm)", () => {
+    const t = trace().established();
+    t.write(1, 10);
+    t.expect({ flags: "PA", data: 10 });
+    t.advance(200);
+    t.expect({ flags: "PA", data: 10 });
+    t.advance(300);
+    t.send({ flags: "A", seq: 1, ack: 11 });
+    t.write(11, 10);
+    t.expect({ flags: "PA", seq: 11, data: 10 });
+    t.advance(199);
+    t.expectNothing();
+    t.advance(1);
+    t.expect({ flags: "PA", seq: 11, data: 10 });
+  });
+
+  test("takes no measurement from a SYN-ACK that was sent twice", () => {
+    const t = trace();
+    t.send({ flags: "S", mss: 1460 });
+    t.accept();
+    t.expect({ flags: "SA" });
+    t.advance(100);
+    t.send({ flags: "S", mss: 1460 });
+    t.expect({ flags: "SA" });
+    t.advance(100);
+    t.send({ flags: "A", seq: 1, ack: 1 });
+    t.write(1, 10);
+    t.expect({ flags: "PA", data: 10 });
+    t.advance(999);
+    t.expectNothing();
+    t.advance(1);
+    t.expect({ flags: "PA", seq: 1, data: 10 });
+  });
+
+  test("has acknowledgments sent meanwhile carry a number that is not old", () => {
+    const t = tenInFlight();
+    t.advance(200);
+    expectSegments(t, 0, 0);
+    t.send({ flags: "A", seq: 1, ack: 1, data: 100 });
+    t.advance(40);
+    t.expect({ flags: "A", seq: 14_601, ack: 101 });
+  });
+
+  test("sends a lost FIN again, with the data before it", () => {
+    const t = trace().established();
+    t.write(1, 100);
+    t.flow.shutdown();
+    t.lan.flush();
+    t.expect({ flags: "PA", seq: 1, data: 100 });
+    t.expect({ flags: "FA", seq: 101 });
+    t.advance(200);
+    t.expect({ flags: "FPA", seq: 1, ack: 1, data: 100 });
+    t.send({ flags: "A", seq: 1, ack: 101 });
+    t.expectNothing();
+    t.advance(200);
+    t.expect({ flags: "FA", seq: 101 });
+    t.send({ flags: "A", seq: 1, ack: 102 });
+    expect(t.stateName).toBe("FIN-WAIT-2");
+  });
+});
+
+describe("fast retransmit", () => {
+  test("sends the first segment again on the third duplicate acknowledgment, not before", () => {
+    const t = tenInFlight();
+    acknowledge(t, 0);
+    acknowledge(t, 0);
+    t.expectNothing();
+    acknowledge(t, 0);
+    expectSegments(t, 0, 0);
+    t.expectNothing();
+    expect(t.lan.stack.statistics.tcpFastRetransmissions).toBe(1);
+  });
+
+  test("lets more duplicates send new data, and ends with the acknowledgment of all that was in flight", () => {
+    const t = tenInFlight();
+    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
+    expectSegments(t, 0, 0);
+    // The window is 5 + 3 segments now; each duplicate adds one, and ten are in flight.
+    acknowledge(t, 0);
+    acknowledge(t, 0);
+    t.expectNothing();
+    acknowledge(t, 0);
+    expectSegments(t, 10, 10);
+    acknowledge(t, 0);
+    expectSegments(t, 11, 11);
+    t.expectNothing();
+    // The window deflates to half of what was in flight: two are in flight, three more fit.
+    acknowledge(t, 10);
+    expectSegments(t, 12, 14);
+    t.expectNothing();
+  });
+
+  test("sends the next lost segment on a partial acknowledgment (NewReno)", () => {
+    const t = tenInFlight();
+    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
+    expectSegments(t, 0, 0);
+    acknowledge(t, 4);
+    expectSegments(t, 4, 4);
+    acknowledge(t, 7);
+    expectSegments(t, 7, 7);
+    t.lan.all();
+    acknowledge(t, 10);
+    t.lan.all();
+    expect(t.lan.stack.statistics).toMatchObject({ tcpFastRetransmissions: 1, tcpTimeouts: 0, tcpRetransmissions: 3 });
+  });
+
+  test("ends with the timer when the retransmission is lost too", () => {
+    const t = tenInFlight();
+    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
+    expectSegments(t, 0, 0);
+    t.advance(199);
+    t.expectNothing();
+    t.advance(1);
+    expectSegments(t, 0, 0);
+    // Duplicates of what was sent before the timeout start no second recovery (RFC 6582, 4.1).
+    for (let duplicate = 0; duplicate < 5; duplicate++) acknowledge(t, 0);
+    t.expectNothing();
+  });
+
+  test("is not begun by segments that carry data, move the window, or have nothing in flight", () => {
+    const t = tenInFlight();
+    for (let index = 0; index < 4; index++) {
+      t.send({ flags: "A", seq: 1 + index * 10, ack: 1, data: 10 });
+      t.send({ flags: "A", seq: 11 + index * 10, ack: 1, win: 30_000 + index });
+    }
+    t.advance(40);
+    t.expect({ flags: "A", ack: 41 });
+    t.expectNothing();
+    acknowledge(t, 10);
+    expect(t.lan.stack.statistics.tcpFastRetransmissions).toBe(0);
+
+    const idle = trace().established();
+    for (let index = 0; index < 5; index++) acknowledge(idle, 0);
+    idle.expectNothing();
+    expect(idle.lan.stack.statistics.tcpFastRetransmissions).toBe(0);
+  });
+
+  test("of the last segment brings its FIN", () => {
+    const t = trace().established();
+    t.write(1, 3 * 1460);
+    t.lan.all();
+    t.write(4381, 1460);
+    t.flow.shutdown();
+    t.lan.flush();
+    t.lan.all();
+    acknowledge(t, 3);
+    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 3);
+    t.expect({ flags: "FA", seq: 4381, data: 1460 });
+    t.send({ flags: "A", seq: 1, ack: 5842 });
+    expect(t.stateName).toBe("FIN-WAIT-2");
+  });
+});
+
+describe("the congestion window", () => {
+  test("after a pause is at most the initial one", () => {
+    const t = trace().established({ wscale: 7 });
+    let sent = 0;
+    t.write(1, 65_536);
+    for (let round = 0; round < 6; round++) {
+      for (const frame of t.lan.all()) if (frame.kind === "tcp") sent += frame.payload.length;
+      t.send({ flags: "A", seq: 1, ack: 1 + sent });
+    }
+    expect(sent).toBe(65_536);
+    t.advance(201);
+    t.write(1 + sent, 65_536);
+    expect(t.lan.all().length).toBe(10);
+  });
+});
