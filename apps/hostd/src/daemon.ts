@@ -8,7 +8,14 @@ import {
   standardZones,
   Zones,
 } from "@hostd/dns";
-import { type Attachment, attachQemu, type FramePort, formatEndpoint, PcapWriter } from "@hostd/frontends";
+import {
+  type Attachment,
+  attachQemu,
+  type FramePort,
+  formatEndpoint,
+  PcapWriter,
+  prepareSocketPath,
+} from "@hostd/frontends";
 import { DhcpServer, formatIpv4, formatMac, type Lease, type Mac } from "@hostd/stack";
 import { startApi } from "./api.ts";
 import type { HostdConfig } from "./config/resolve.ts";
@@ -28,6 +35,10 @@ const REPEAT_MS = 60_000;
 export async function startDaemon(config: HostdConfig, logger: Logger): Promise<Daemon> {
   const cleanup = new AsyncDisposableStack();
   try {
+    // First of all, so that one started by mistake beside another leaves that one's capture alone.
+    for (const endpoint of config.qemu) {
+      if (endpoint.mode === "listen" && endpoint.transport === "unix") await prepareSocketPath(endpoint.path);
+    }
     const store = await LeaseStore.open(config.state, logger);
     cleanup.defer(() => store.close());
     const resolver = makeResolver(config, logger);

@@ -16,3 +16,4 @@ export {
 export type { LogFormat, LogLevel, SettingsInput } from "./config/schema.ts";
 export type { Daemon, StartDaemon } from "./daemon-api.ts";
 export { createLogger, type Logger } from "./logging.ts";
+export { startDaemon } from "./daemon.ts";

@@ -1,4 +1,4 @@
-import dns from "node:dns";
+import dns, { type LookupAddress, type LookupAllOptions } from "node:dns";
 import { existsSync } from "node:fs";
 import { lstat, mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { Server, Socket } from "node:net";
@@ -223,11 +223,10 @@ describe("an endpoint that is dialled", () => {
       { address: "127.0.0.1", family: 4 },
       { address: "::1", family: 6 },
     ];
-    vi.spyOn(dns, "lookup").mockImplementation(((
-      _name: string,
-      _options: unknown,
-      done: (...args: unknown[]) => void,
-    ) => done(null, addresses)) as never);
+    const lookup = (_name: string, _options: LookupAllOptions, done: (error: null, all: LookupAddress[]) => void) =>
+      done(null, addresses);
+    // The overload that `net.connect` calls.
+    vi.spyOn(dns, "lookup").mockImplementation(lookup as typeof dns.lookup);
     await attach({ transport: "tcp", host: "vm.example", port, mode: "dial" });
     await handlers.until(() => handlers.faults.length === 1);
     expect(handlers.faults[0]).toMatch(

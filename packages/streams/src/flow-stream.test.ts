@@ -46,7 +46,14 @@ describe("FlowStream", () => {
 
   it("accepts a request, and gives nothing for one that has been cancelled", () => {
     const flow = new FakeFlow();
-    const request = (result: FakeFlow | null) => ({ accept: vi.fn(() => result) }) as unknown as TcpRequest;
+    const { localAddress, localPort, remoteAddress, remotePort } = flow;
+    const request = (result: FakeFlow | null) => ({
+      ...{ localAddress, localPort, remoteAddress, remotePort },
+      cancelled: result === null,
+      onCancel: null,
+      accept: vi.fn<TcpRequest["accept"]>(() => result),
+      reject: () => {},
+    });
     const accepted = request(flow);
     const stream = FlowStream.accept(accepted);
     expect(stream?.remotePort).toBe(40000);

@@ -5,7 +5,13 @@
 import type { Endpoint, TcpAddress, UnixAddress } from "@hostd/frontends";
 import { isIpv4, readHostPort, readIpv6, ValueError } from "./values.ts";
 
-export { type Endpoint, formatEndpoint, formatSocketAddress, type TcpAddress, type UnixAddress } from "@hostd/frontends";
+export {
+  type Endpoint,
+  formatEndpoint,
+  formatSocketAddress,
+  type TcpAddress,
+  type UnixAddress,
+} from "@hostd/frontends";
 
 /** The longest path `sockaddr_un` holds with its terminating NUL: 108 bytes on Linux, 104 on macOS and the BSDs. */
 const UNIX_PATH_MAX = process.platform === "linux" ? 107 : 103;
