@@ -14,6 +14,6 @@ export {
   type ZoneRecord,
 } from "./config/resolve.ts";
 export type { LogFormat, LogLevel, SettingsInput } from "./config/schema.ts";
+export { startDaemon } from "./daemon.ts";
 export type { Daemon, StartDaemon } from "./daemon-api.ts";
 export { createLogger, type Logger } from "./logging.ts";
-export { startDaemon } from "./daemon.ts";

@@ -6,8 +6,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { dialPort, EmbeddedGuest } from "@hostd/guest";
-import { createLogger, parseConfig } from "hostd";
-import { startDaemon } from "../../../apps/hostd/src/daemon.ts";
+import { createLogger, parseConfig, startDaemon } from "hostd";
 
 const folder = await mkdtemp(join(tmpdir(), "hostd-life-"));
 const socket = join(folder, "vm.sock");

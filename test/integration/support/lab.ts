@@ -2,9 +2,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { dialPort, EmbeddedGuest, type EmbeddedGuestOptions } from "@hostd/guest";
-import { createLogger, type Daemon, parseConfig, type SettingsInput } from "hostd";
+import { createLogger, type Daemon, parseConfig, type SettingsInput, startDaemon } from "hostd";
 import { onTestFailed } from "vitest";
-import { startDaemon } from "../../../apps/hostd/src/daemon.ts";
 import { type Captures, withCapture } from "./capture.ts";
 import { NameServer } from "./dns.ts";
 
