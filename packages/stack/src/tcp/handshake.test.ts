@@ -388,6 +388,8 @@ describe("SYN-ACK", () => {
     t.send({ flags: "A", seq: 0, ack: 1 });
     t.send({ flags: "A", seq: 100_000, ack: 1 });
     t.expectEvents();
+    t.advance(1000);
+    t.expect({ flags: "SA", seq: 0, ack: 1 });
     t.send({ flags: "A", seq: 1, ack: 1 });
     t.expectEvents("established");
   });

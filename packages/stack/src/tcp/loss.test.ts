@@ -102,6 +102,33 @@ describe("the retransmission timer", () => {
     t.expect({ flags: "PA", seq: 1, data: 10 });
   });
 
+  test("measures until all of the measured segment is acknowledged", () => {
+    const t = trace().established();
+    t.write(1, 100);
+    t.expect({ flags: "PA", data: 100 });
+    t.advance(100);
+    t.send({ flags: "A", seq: 1, ack: 51 });
+    t.advance(92);
+    t.send({ flags: "A", seq: 1, ack: 101 });
+    // SRTT 192 / 8, RTTVAR 192 / 4, less what the handshake took.
+    t.write(101, 10);
+    t.expect({ flags: "PA", seq: 101, data: 10 });
+    t.advance(215);
+    t.expectNothing();
+    t.advance(2);
+    t.expect({ flags: "PA", seq: 101, data: 10 });
+  });
+
+  test("sends what the window still takes when it has shrunk meanwhile", () => {
+    const t = trace().established();
+    t.write(1, 14_600);
+    t.lan.all();
+    t.send({ flags: "A", seq: 1, ack: 1, win: 1000 });
+    t.expectNothing();
+    t.advance(200);
+    t.expect({ flags: "A", seq: 1, data: 1000 });
+  });
+
   test("takes no measurement from what was sent twice (Karn's algorithm)", () => {
     const t = trace().established();
     t.write(1, 10);
@@ -219,6 +246,29 @@ describe("fast retransmit", () => {
     // Duplicates of what was sent before the timeout start no second recovery (RFC 6582, 4.1).
     for (let duplicate = 0; duplicate < 5; duplicate++) acknowledge(t, 0);
     t.expectNothing();
+  });
+
+  test("is not begun by duplicates of what was sent before a timeout (RFC 6582, 4.1)", () => {
+    const t = tenInFlight();
+    t.advance(200);
+    expectSegments(t, 0, 0);
+    for (let duplicate = 0; duplicate < 5; duplicate++) acknowledge(t, 0);
+    t.expectNothing();
+    expect(t.lan.stack.statistics.tcpFastRetransmissions).toBe(0);
+  });
+
+  test("takes no measurement from what it sent again (Karn's algorithm)", () => {
+    const t = tenInFlight();
+    t.advance(190);
+    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
+    expectSegments(t, 0, 0);
+    t.advance(190);
+    acknowledge(t, 10);
+    t.lan.all();
+    t.advance(199);
+    t.expectNothing();
+    t.advance(1);
+    expectSegments(t, 10, 10);
   });
 
   test("is not begun by segments that carry data, move the window, or have nothing in flight", () => {

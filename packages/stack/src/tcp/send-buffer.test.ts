@@ -63,7 +63,7 @@ test("the pool hands out the arrays it was given, each once, and keeps no more t
   pool.give(array);
   expect(pool.take(4096)).toBe(array);
   expect(pool.take(4096)).not.toBe(array);
-  const large = Array.from({ length: 5 }, () => new Uint8Array(4 * 1024 * 1024));
+  const large: Uint8Array[] = Array.from({ length: 5 }, () => new Uint8Array(4 * 1024 * 1024));
   for (const each of large) pool.give(each);
   const taken = large.map(() => pool.take(4 * 1024 * 1024));
   expect(taken.filter((each) => large.includes(each)).length).toBe(4);

@@ -83,6 +83,20 @@ describe("sending", () => {
     expect(t.flow.sendRoom).toBe(0);
   });
 
+  test("does not let its buffer grow for an owner that was held back once, long ago", () => {
+    const t = trace().established();
+    expect(t.write(1, 70_000)).toBe(65_536);
+    let written = 65_536;
+    let sent = 0;
+    for (let round = 0; sent < 600_000; round++) {
+      expect(round).toBeLessThan(1000);
+      if (t.flow.sendQueued === 0) written += t.write(1 + written, 10_000);
+      for (const frame of t.lan.all()) if (frame.kind === "tcp") sent += frame.payload.length;
+      t.send({ flags: "A", seq: 1, ack: 1 + sent });
+    }
+    expect(t.flow.sendRoom + t.flow.sendQueued).toBe(131_072);
+  });
+
   test("is not counted against the window twice when an acknowledgment is older than the last", () => {
     const t = trace().established();
     t.write(1, 2920);
@@ -187,6 +201,21 @@ describe("a closed window", () => {
     expect(t.flow.sendQueued).toBe(0);
     t.advance(100_000);
     t.expectNothing();
+  });
+
+  test("leaves no back-off behind once it has opened", () => {
+    const t = closed(10);
+    for (let probe = 0; probe < 8; probe++) {
+      while (t.lan.waiting === 0) t.advance(200);
+      t.expect({ flags: "A", seq: 1461, data: 1 });
+      t.send({ flags: "A", seq: 1, ack: 1461, win: 0 });
+    }
+    t.send({ flags: "A", seq: 1, ack: 1461, win: 1000 });
+    t.expect({ flags: "PA", seq: 1461, data: 10 });
+    t.advance(199);
+    t.expectNothing();
+    t.advance(1);
+    t.expect({ flags: "PA", seq: 1461, data: 10 });
   });
 
   test("is given up when the peer does not answer fifteen probes", () => {

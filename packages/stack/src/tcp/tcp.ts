@@ -8,7 +8,7 @@ import {
   type UnreachableCode,
 } from "../icmp/unreachable.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
-import { type Sequence, sequenceAdd, sequenceAfter } from "../sequence.ts";
+import { type Sequence, sequenceAfter } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { TimerQueue } from "../timer-queue.ts";
 import { TokenBucket } from "../token-bucket.ts";
@@ -16,35 +16,23 @@ import { PROTOCOL_TCP, readDestination, readSource } from "../wire/ipv4.ts";
 import {
   ACK,
   checkTcpSegment,
-  FIN,
   RST,
-  readAcknowledgment,
   readFlags,
   readSequenceNumber,
   readSynOptions,
   readTcpDestinationPort,
-  readTcpHeaderLength,
   readTcpPorts,
   readTcpSourcePort,
   readWindow,
   SYN,
-  TCP_HEADER_LENGTH,
-  writeTcpChecksum,
-  writeTcpHeader,
 } from "../wire/tcp.ts";
 import { type ConnectionOwner, State, TcpConnection } from "./connection.ts";
-import type {
-  CloseReason,
-  FourTuple,
-  RejectReason,
-  TcpFlow,
-  TcpHandler,
-  TcpRequest,
-  TcpRequestHandler,
-} from "./flow.ts";
+import type { CloseReason, FourTuple, RejectReason, TcpFlow, TcpHandler, TcpRequestHandler } from "./flow.ts";
 import { FlowTable } from "./flow-table.ts";
 import { InitialSequenceNumbers } from "./isn.ts";
+import { PendingRequest, type RequestOwner } from "./pending-request.ts";
 import { Receiver } from "./receiver.ts";
+import { ResetSender } from "./reset-sender.ts";
 import { BufferPool } from "./send-buffer.ts";
 import { Transmitter } from "./transmitter.ts";
 
@@ -100,7 +88,7 @@ export interface TcpOptions {
 }
 
 /** All connections of a stack (RFC 9293): finds the one a segment is for, makes and ends them, and keeps their time. */
-export class Tcp implements ConnectionOwner {
+export class Tcp implements ConnectionOwner, RequestOwner {
   readonly #options: TcpOptions;
   readonly #pool = new BufferPool();
   readonly #flows: FlowTable<TcpConnection>;
@@ -108,6 +96,7 @@ export class Tcp implements ConnectionOwner {
   readonly #initialSequence: (tuple: FourTuple) => Sequence;
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
+  readonly #resets: ResetSender;
   readonly #challenges = new TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_PER_SECOND);
   /** By port, then by address; address 0 listens on every address. */
   readonly #listeners = new Map<number, Map<Ipv4, TcpRequestHandler>>();
@@ -133,6 +122,7 @@ export class Tcp implements ConnectionOwner {
     const { output, statistics, route } = options;
     const reschedule = (connection: TcpConnection) => this.#reschedule(connection);
     this.#transmitter = new Transmitter({ output, statistics, route, reschedule });
+    this.#resets = new ResetSender({ output, statistics, route });
     this.#receiver = new Receiver({
       statistics,
       maximumSegment: () => this.#transmitter.maximumSegment,
@@ -142,7 +132,7 @@ export class Tcp implements ConnectionOwner {
       enterTimeWait: (connection) => this.#enterTimeWait(connection),
       restartTimeWait: (connection) => this.#restartTimeWait(connection),
       challenge: (connection) => this.#challenge(connection),
-      reset: (view, packet, segment, length) => this.#resetSegment(view, packet, segment, length),
+      reset: (view, packet, segment, length) => this.#resets.answer(view, packet, segment, length),
     });
   }
 
@@ -349,7 +339,7 @@ export class Tcp implements ConnectionOwner {
     if (reason === "silent") return;
     if (reason === "refused") {
       const { localAddress, localPort, remoteAddress, remotePort, receiveNext } = connection;
-      this.#sendReset(localAddress, localPort, remoteAddress, remotePort, 0, receiveNext, RST | ACK);
+      this.#resets.send(localAddress, localPort, remoteAddress, remotePort, 0, receiveNext, RST | ACK);
       return;
     }
     this.#options.icmp.unreachableFlow(
@@ -410,7 +400,7 @@ export class Tcp implements ConnectionOwner {
     const flags = readFlags(view, segment);
     if ((flags & RST) !== 0) return;
     if ((flags & (SYN | ACK)) !== SYN) {
-      this.#resetSegment(view, packet, segment, length);
+      this.#resets.answer(view, packet, segment, length);
       return;
     }
     const { statistics, limits } = this.#options;
@@ -576,46 +566,6 @@ export class Tcp implements ConnectionOwner {
     this.#options.statistics.tcpChallengeAcks++;
     this.#transmitter.sendChallenge(connection);
   }
-
-  /** Answers a segment that belongs nowhere (RFC 9293, 3.10.7.1). */
-  #resetSegment(view: DataView, packet: number, segment: number, length: number): void {
-    const flags = readFlags(view, segment);
-    const source = readSource(view, packet);
-    const destination = readDestination(view, packet);
-    if (isMulticast(destination) || destination === -1) return;
-    const remotePort = readTcpSourcePort(view, segment);
-    const localPort = readTcpDestinationPort(view, segment);
-    if ((flags & ACK) !== 0) {
-      const sequence = readAcknowledgment(view, segment);
-      this.#sendReset(destination, localPort, source, remotePort, sequence, 0, RST);
-      return;
-    }
-    const dataLength = length - readTcpHeaderLength(view, segment);
-    const advance = dataLength + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);
-    const acknowledgment = sequenceAdd(readSequenceNumber(view, segment), advance);
-    this.#sendReset(destination, localPort, source, remotePort, 0, acknowledgment, RST | ACK);
-  }
-
-  #sendReset(
-    localAddress: Ipv4,
-    localPort: number,
-    remoteAddress: Ipv4,
-    remotePort: number,
-    sequence: number,
-    acknowledgment: number,
-    flags: number,
-  ): void {
-    const { output, statistics } = this.#options;
-    const neighbor = this.#options.route(remoteAddress);
-    if (neighbor === null) return;
-    const segment = output.begin(neighbor, localAddress, remoteAddress, PROTOCOL_TCP, TCP_HEADER_LENGTH, true);
-    if (segment < 0) return;
-    const { view } = output;
-    writeTcpHeader(view, segment, localPort, remotePort, sequence, acknowledgment, TCP_HEADER_LENGTH, flags, 0);
-    writeTcpChecksum(view, segment, TCP_HEADER_LENGTH, localAddress, remoteAddress);
-    output.commit();
-    statistics.tcpSegmentsSent++;
-  }
 }
 
 const REJECT_CODES: Record<Exclude<RejectReason, "refused" | "silent">, UnreachableCode> = {
@@ -623,51 +573,3 @@ const REJECT_CODES: Record<Exclude<RejectReason, "refused" | "silent">, Unreacha
   "host-unreachable": UNREACHABLE_HOST,
   prohibited: UNREACHABLE_PROHIBITED,
 };
-
-/** A SYN that waits for its owner's answer, with the connection that an acceptance brings to life. */
-export class PendingRequest implements TcpRequest {
-  readonly connection: TcpConnection;
-  cancelled = false;
-  onCancel: (() => void) | null = null;
-  #answered = false;
-  readonly #tcp: Tcp;
-
-  constructor(tcp: Tcp, connection: TcpConnection) {
-    this.#tcp = tcp;
-    this.connection = connection;
-  }
-
-  get localAddress(): Ipv4 {
-    return this.connection.localAddress;
-  }
-
-  get localPort(): number {
-    return this.connection.localPort;
-  }
-
-  get remoteAddress(): Ipv4 {
-    return this.connection.remoteAddress;
-  }
-
-  get remotePort(): number {
-    return this.connection.remotePort;
-  }
-
-  accept(handler: TcpHandler): TcpFlow | null {
-    if (this.cancelled || this.#answered) return null;
-    this.#answered = true;
-    return this.#tcp.accept(this, handler);
-  }
-
-  reject(reason: RejectReason): void {
-    if (this.cancelled || this.#answered) return;
-    this.#answered = true;
-    this.#tcp.reject(this, reason);
-  }
-
-  /** Called by the stack when the request can no longer be answered. */
-  cancel(): void {
-    this.cancelled = true;
-    this.onCancel?.();
-  }
-}

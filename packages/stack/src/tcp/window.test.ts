@@ -139,11 +139,35 @@ describe("the window offered", () => {
     }
   });
 
+  test("is kept to the byte when the field can no longer say all of it", () => {
+    const t = trace().established({ wscale: 7, consumes: false });
+    fill(t, 1, 100);
+    t.advance(40);
+    // 65,535 bytes were offered; 511 units of 128 bytes are less than what is left of them.
+    t.expect({ flags: "A", ack: 101, win: 511 });
+    fill(t, 101, 65_435);
+    t.expect({ flags: "A", ack: 65_536, win: 0 });
+    expect(t.log.receivedBytes).toBe(65_535);
+  });
+
+  test("does not grow after the peer's FIN", () => {
+    const t = trace().established({ wscale: 7 });
+    fill(t, 1, 43_800);
+    t.log.consumes = false;
+    fill(t, 43_801, 29_200);
+    t.flow.shutdown();
+    t.lan.flush();
+    t.send({ flags: "FA", seq: 73_001, ack: 2 });
+    expect(t.stateName).toBe("TIME-WAIT");
+    t.flow.consumed(29_200);
+    expect(t.lan.stack.tcp.reservedBytes).toBe(0);
+  });
+
   test("grows with use when the owner keeps up, within the budget, and gives it back", () => {
     const t = trace().established({ wscale: 7 });
     const before = t.lan.stack.tcp.reservedBytes;
     let seq = 1;
-    for (let round = 0; round < 2000; round++) {
+    for (let round = 0; round < 700; round++) {
       fill(t, seq, 14_600);
       seq += 14_600;
     }
@@ -162,7 +186,9 @@ describe("the window offered", () => {
       fill(unscaled, seq, 14_600);
       fill(lagging, seq, 14_600);
       if (seq > 30_000) lagging.flow.consumed(14_600);
+      lagging.lan.flush();
     }
+    expect(lagging.log.receivedBytes).toBeGreaterThan(1_000_000);
     expect(unscaled.lan.stack.tcp.reservedBytes).toBe(lagging.lan.stack.tcp.reservedBytes);
     expect(unscaled.lan.stack.tcp.reservedBytes).toBe(2 * (65_536 - 16_384));
   });
