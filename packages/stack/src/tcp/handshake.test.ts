@@ -302,6 +302,8 @@ describe("options", () => {
     ["a length of 1", [3, 1, 1, 1], 536, undefined],
     ["a length past the end", [2, 40, 5, 180], 536, undefined],
     ["a kind without a length", [1, 1, 1, 2], 536, undefined],
+    ["an MSS that is cut off", [1, 2, 4, 2], 536, undefined],
+    ["a window scale that is cut off", [1, 1, 3, 3], 536, undefined],
     ["an MSS of a wrong length", [2, 3, 9, 1, 3, 3, 2, 0], 536, 7],
     ["an end before the rest", [0, 2, 4, 1], 536, undefined],
     ["unknown options in front", [8, 10, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4, 2, 0], 512, undefined],

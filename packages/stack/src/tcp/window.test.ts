@@ -34,6 +34,19 @@ describe("the window offered", () => {
     expect(t.log.receivedBytes).toBe(65_535);
   });
 
+  test("when it is zero, does not take the peer's probes for duplicate acknowledgments", () => {
+    const t = trace().established({ consumes: false });
+    fill(t, 1, 65_535);
+    t.write(1, 1000);
+    t.lan.all();
+    for (let probe = 0; probe < 5; probe++) {
+      t.send({ flags: "A", seq: 65_536, ack: 1, data: 1 });
+      t.expect({ flags: "A", seq: 1001, ack: 65_536, win: 0 });
+    }
+    t.expectNothing();
+    expect(t.lan.stack.statistics.tcpFastRetransmissions).toBe(0);
+  });
+
   test("when it is zero, still takes acknowledgments, a reset and a FIN", () => {
     for (const wscale of [undefined, 7]) {
       const t = trace().established({ consumes: false, ...(wscale === undefined ? {} : { wscale }) });
