@@ -1,8 +1,7 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
-import { promisify } from "node:util";
-import { isRoot } from "./host-packages.ts";
+import { addNamespace, hasEnded, ip, Namespace } from "./namespace.ts";
+
+export type { ExecResult } from "./namespace.ts";
 
 /** Ranges that an outside host may use: documentation (RFC 5737) and 10.0.0.0/8, so that nothing real is shadowed. */
 const ALLOWED_PREFIXES = ["192.0.2.", "198.51.100.", "203.0.113.", "10."];
@@ -14,26 +13,10 @@ export interface OutsideOptions {
   readonly subnet?: string;
 }
 
-export interface ExecResult {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
 /** Tried in this order when no subnet is given. 192.0.2.0/24 comes late because virtual machines do use it. */
 const CANDIDATE_SUBNETS = ["198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24", "10.213.77.0/24", "10.213.78.0/24"];
 
-const execFileAsync = promisify(execFile);
 let created = 0;
-
-/** Runs `ip` on the host; throws with its message. */
-async function ip(...args: string[]): Promise<string> {
-  try {
-    return (await execFileAsync("ip", args)).stdout;
-  } catch (error) {
-    throw new Error(`ip ${args.join(" ")}: ${error instanceof Error ? error.message.trim() : String(error)}`);
-  }
-}
 
 /**
  * Makes a host outside: a network namespace that the root namespace reaches over a veth pair. Takes root.
@@ -42,18 +25,14 @@ async function ip(...args: string[]): Promise<string> {
  * ARP); `dropPort` and `dropAddress` make black holes; `blockRoute` makes a destination that has no route.
  */
 export async function createOutside({ name, subnet }: OutsideOptions): Promise<Outside> {
-  if (!/^[a-z0-9]+$/i.test(name)) throw new Error(`outside "${name}": the name may have letters and digits only`);
-  if (!isRoot()) throw new Error(`outside "${name}": making a network namespace takes root`);
-  await removeLeftovers();
-  const prefix = (await chooseSubnet(name, subnet)).replace("0/24", "");
-  created += 1;
-  // The process id keeps parallel runs apart and tells what a killed run has left behind.
-  const namespace = `hostd-${process.pid}-${name}`;
-  const device = `hv${process.pid}x${created}`;
-  const hostAddress = `${prefix}1`;
-  const address = `${prefix}2`;
-  await ip("netns", "add", namespace);
+  const namespace = await addNamespace(name);
   try {
+    await removeLeftovers();
+    const prefix = (await chooseSubnet(name, subnet)).replace("0/24", "");
+    created += 1;
+    const device = `hv${process.pid}x${created}`;
+    const hostAddress = `${prefix}1`;
+    const address = `${prefix}2`;
     await ip("link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", namespace);
     // An address nobody has is then unreachable after 0.2 s instead of 3 s.
     const neighbours = `/proc/sys/net/ipv4/neigh/${device}`;
@@ -62,14 +41,13 @@ export async function createOutside({ name, subnet }: OutsideOptions): Promise<O
     await ip("addr", "add", `${hostAddress}/24`, "dev", device);
     await ip("link", "set", device, "up");
     await ip("-n", namespace, "addr", "add", `${address}/24`, "dev", "eth0");
-    await ip("-n", namespace, "link", "set", "lo", "up");
     await ip("-n", namespace, "link", "set", "eth0", "up");
     await ip("-n", namespace, "route", "add", "default", "via", hostAddress);
+    return new Outside({ namespace, device, hostAddress, address, unusedAddress: `${prefix}254` });
   } catch (error) {
     await ip("netns", "del", namespace);
     throw error;
   }
-  return new Outside({ namespace, device, hostAddress, address, unusedAddress: `${prefix}254` });
 }
 
 async function chooseSubnet(name: string, wish: string | undefined): Promise<string> {
@@ -104,43 +82,24 @@ async function conflictingRoute(prefix: string, ownDevice?: string): Promise<str
 /** The metric marks a route as made by one process, so that another can tell whether it is left over. */
 const ROUTE_PROTOCOL = "173";
 
-/** Removes what processes made and did not remove before they ended. */
+/** Removes the links and routes of processes that did not do so before they ended. */
 async function removeLeftovers(): Promise<void> {
   // Another run may be removing the same.
   const ignoreGone = () => {};
-  const isDead = (pid: string | undefined) => pid !== undefined && !existsSync(`/proc/${pid}`);
   for (const line of (await ip("-o", "link", "show", "type", "veth")).split("\n")) {
     const [, device, pid] = /^\d+: (hv(\d+)x\d+)@/.exec(line) ?? [];
-    if (device !== undefined && isDead(pid)) await ip("link", "del", device).catch(ignoreGone);
-  }
-  for (const line of (await ip("netns", "list")).split("\n")) {
-    const [namespace = ""] = line.split(" ");
-    if (isDead(/^hostd-(\d+)-/.exec(namespace)?.[1])) await removeNamespace(namespace).catch(ignoreGone);
+    if (device !== undefined && hasEnded(pid)) await ip("link", "del", device).catch(ignoreGone);
   }
   for (const line of (await ip("route", "show", "proto", ROUTE_PROTOCOL)).split("\n")) {
     const [, kind, target, metric] = /^(\w+) (\S+).* metric (\d+)/.exec(line) ?? [];
-    if (kind !== undefined && target !== undefined && metric !== undefined && isDead(metric)) {
+    if (kind !== undefined && target !== undefined && metric !== undefined && hasEnded(metric)) {
       await ip("route", "del", kind, target, "metric", metric).catch(ignoreGone);
     }
   }
 }
 
-/** Ends the processes inside, without which the namespace would live on, and removes it with its end of the veth. */
-async function removeNamespace(namespace: string): Promise<void> {
-  for (const pid of (await ip("netns", "pids", namespace)).split("\n")) {
-    if (pid === "") continue;
-    try {
-      process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  await ip("netns", "del", namespace);
-}
-
-/** A host outside, made by `createOutside`. */
-export class Outside {
-  readonly namespace: string;
+/** A host outside, made by {@link createOutside}. */
+export class Outside extends Namespace {
   /** The host's end of the veth pair, for captures. The outside's end is eth0. */
   readonly device: string;
   /** Address of the host in the subnet (.1). */
@@ -152,41 +111,11 @@ export class Outside {
   readonly #blocked: string[][] = [];
 
   constructor(names: Pick<Outside, "namespace" | "device" | "hostAddress" | "address" | "unusedAddress">) {
-    this.namespace = names.namespace;
+    super(names.namespace);
     this.device = names.device;
     this.hostAddress = names.hostAddress;
     this.address = names.address;
     this.unusedAddress = names.unusedAddress;
-  }
-
-  /** Runs a shell command inside to its end; kills it after `timeoutMs`. */
-  async exec(command: string, timeoutMs = 30_000): Promise<ExecResult> {
-    const child = this.spawn("sh", ["-c", command]);
-    const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
-    let stdout = "";
-    let stderr = "";
-    child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    child.stdin?.end();
-    const status = await new Promise<number | null>((resolve, reject) => {
-      child.once("error", reject);
-      child.once("close", resolve);
-    });
-    clearTimeout(timer);
-    if (status === null) throw new Error(`killed after ${timeoutMs} ms in ${this.namespace}: ${command}\n${stderr}`);
-    return { status, stdout, stderr };
-  }
-
-  /** Runs a shell command inside that is expected to succeed; throws with its output if it does not. */
-  async check(command: string, timeoutMs = 30_000): Promise<ExecResult> {
-    const result = await this.exec(command, timeoutMs);
-    if (result.status === 0) return result;
-    throw new Error(`status ${result.status} in ${this.namespace}: ${command}\n${result.stdout}${result.stderr}`);
-  }
-
-  /** Starts a program inside, such as a server; `destroy` ends it. Its standard streams are pipes. */
-  spawn(program: string, args: readonly string[] = []): ChildProcess {
-    return spawn("ip", ["netns", "exec", this.namespace, program, ...args], { stdio: "pipe" });
   }
 
   /** Gives the outside one more address, on its side of the veth, and the host a route to it. */
@@ -223,10 +152,10 @@ export class Outside {
   }
 
   /** Ends what runs inside and removes the namespace, the veth pair and the routes. */
-  async destroy(): Promise<void> {
+  override async destroy(): Promise<void> {
     for (const route of this.#blocked.splice(0)) await ip("route", "del", ...route);
     // With the namespace alone the pair would go too, but some time later.
     await ip("link", "del", this.device);
-    await removeNamespace(this.namespace);
+    await super.destroy();
   }
 }

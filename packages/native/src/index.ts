@@ -1,2 +1,3 @@
 export { openPingSocket, type PingSocketOptions, type PingSocketResult } from "./ping-socket.ts";
 export { loadSystemCalls, type SystemCalls, type SystemCallsUnavailable } from "./system-calls.ts";
+export { openTapDevice, type TapDeviceOptions, type TapDeviceResult } from "./tap-device.ts";

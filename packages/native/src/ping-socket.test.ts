@@ -55,6 +55,7 @@ function fakeCalls(results: { socket: number; fcntl: number; errno: number }, ma
       made.push(["fcntl", ...args]);
       return results.fcntl;
     },
+    ioctl: () => -1,
     errno: () => results.errno,
   };
 }

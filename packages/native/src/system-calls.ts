@@ -4,6 +4,8 @@ import { createRequire } from "node:module";
 export interface SystemCalls {
   socket(domain: number, type: number, protocol: number): number;
   fcntl(descriptor: number, command: number, value: number): number;
+  /** For requests whose argument is a structure, which the kernel reads and may change in place. */
+  ioctl(descriptor: number, request: number, argument: Uint8Array): number;
   /** The `errno` of the calling thread, to be read before any other call. */
   errno(): number;
 }
@@ -35,9 +37,11 @@ function load(): SystemCalls | SystemCallsUnavailable {
     const koffi = createRequire(import.meta.url)("koffi") as Koffi;
     const library = koffi.load(null);
     const fcntl = library.func("int fcntl(int descriptor, int command, ...)");
+    const ioctl = library.func("int ioctl(int descriptor, unsigned long request, ...)");
     return {
       socket: library.func("int socket(int domain, int type, int protocol)"),
       fcntl: (descriptor, command, value) => fcntl(descriptor, command, "int", value),
+      ioctl: (descriptor, request, argument) => ioctl(descriptor, request, "void *", argument),
       errno: () => koffi.errno(),
     };
   } catch (error) {
