@@ -31,6 +31,18 @@ export class StackDriver implements FrameConsumer {
     this.#turnScheduled = false;
     this.#finishTurn();
   };
+  /**
+   * The stack is due. Timers run before input is read, so after a pause of the process acknowledgments that have already
+   * arrived would count as lost: the stack is called once that input has been handed over.
+   */
+  readonly #due = () => {
+    setImmediate(() => {
+      this.#timer = null;
+      if (this.#closed) return;
+      this.stack.poll();
+      this.#finishTurn();
+    });
+  };
   #turnScheduled = false;
   /** Frames of one read are being handed over; the turn ends after them, so nothing needs to be scheduled. */
   #inBatch = false;
@@ -121,11 +133,7 @@ export class StackDriver implements FrameConsumer {
     }
     this.#timerAt = deadline;
     const delay = Math.max(1, Math.min(deadline - performance.now(), 60_000));
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.stack.poll();
-      this.#finishTurn();
-    }, delay);
+    this.#timer = setTimeout(this.#due, delay);
     this.#timer.unref();
   }
 }

@@ -130,7 +130,10 @@ export class Ipv4Output {
       const part = Math.min(step, length - at);
       const more = at + part < length;
       const payload = this.#begin(neighbor, source, destination, protocol, part, identification, false, more, at, ttl);
-      if (payload < 0) return false;
+      if (payload < 0) {
+        this.#options.statistics.dropLinkFull++;
+        return false;
+      }
       this.bytes.set(this.datagram.subarray(at, at + part), payload);
       this.commit();
       at += part;
@@ -160,10 +163,7 @@ export class Ipv4Output {
       sink = this.#scratch;
     }
     const frame = sink.reserve(HEADERS + length);
-    if (frame < 0) {
-      this.#options.statistics.dropLinkFull++;
-      return -1;
-    }
+    if (frame < 0) return -1;
     this.#sink = sink;
     this.#length = HEADERS + length;
     const { view } = sink;

@@ -45,7 +45,7 @@ describe("a full link", () => {
     t.expect({ flags: "A", seq: 1, data: 1460 });
     t.send({ flags: "A", seq: 1, ack: 6001, win: 0 });
     t.write(6001, 10);
-    throughFullLink(() => t.advance(200));
+    throughFullLink(() => t.advance(400));
     t.expect({ flags: "A", seq: 6001, data: 1 });
     t.send({ flags: "A", seq: 1, ack: 6002, win: 65_535 });
     t.expect({ flags: "PA", seq: 6002, data: 9 });

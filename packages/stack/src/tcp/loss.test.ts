@@ -139,10 +139,37 @@ describe("the retransmission timer", () => {
     t.send({ flags: "A", seq: 1, ack: 11 });
     t.write(11, 10);
     t.expect({ flags: "PA", seq: 11, data: 10 });
-    t.advance(199);
+    // Without a measurement the timeout stays doubled.
+    t.advance(399);
     t.expectNothing();
     t.advance(1);
     t.expect({ flags: "PA", seq: 11, data: 10 });
+  });
+
+  test("learns a round trip that is longer than the timeout", () => {
+    const t = trace().established();
+    for (let index = 0; index < 20; index++) {
+      t.write(1 + 10 * index, 10);
+      t.lan.all();
+      t.advance(300);
+      t.lan.all();
+      t.send({ flags: "A", seq: 1, ack: 11 + 10 * index });
+    }
+    expect(t.lan.stack.statistics.tcpTimeouts).toBeLessThan(3);
+  });
+
+  test("does not take the duplicates that its own repetitions draw for a loss", () => {
+    const t = trace().established();
+    t.write(1, 14_600);
+    t.lan.all();
+    t.advance(200);
+    t.lan.all();
+    // The peer had received everything but its acknowledgments were late; then it answers what was sent again.
+    for (let index = 1; index <= 10; index++) t.send({ flags: "A", seq: 1, ack: 1 + 1460 * index });
+    t.write(14_601, 1000);
+    t.lan.all();
+    for (let index = 0; index < 3; index++) t.send({ flags: "A", seq: 1, ack: 14_601 });
+    expect(t.lan.stack.statistics.tcpFastRetransmissions).toBe(0);
   });
 
   test("takes no measurement from a SYN-ACK that was sent twice", () => {
@@ -182,8 +209,10 @@ describe("the retransmission timer", () => {
     t.advance(200);
     t.expect({ flags: "FPA", seq: 1, ack: 1, data: 100 });
     t.send({ flags: "A", seq: 1, ack: 101 });
+    // Nothing was measured, so the timeout stays doubled.
+    t.advance(399);
     t.expectNothing();
-    t.advance(200);
+    t.advance(1);
     t.expect({ flags: "FA", seq: 101 });
     t.send({ flags: "A", seq: 1, ack: 102 });
     expect(t.stateName).toBe("FIN-WAIT-2");

@@ -307,7 +307,8 @@ export class Receiver {
       connection.timeout.sample(Math.max(0.01, now - connection.roundTripStart));
       connection.roundTripStart = -1;
     }
-    connection.timeout.resetBackoff();
+    // The doublings of the timeout stay until there is a new sample (RFC 6298, 5.7): a round trip above the timeout is
+    // never measured otherwise.
     connection.retransmissions = 0;
     connection.sendUnacknowledged = acknowledgment;
     if (sequenceBefore(connection.sendNext, acknowledgment)) connection.sendNext = acknowledgment;
@@ -335,7 +336,8 @@ export class Receiver {
     connection.duplicateAcknowledgments = 0;
     if (!connection.inRecovery) {
       // The point moves along, so that it is never so old that the comparison wraps.
-      if (sequenceAfter(acknowledgment, connection.recoveryPoint)) connection.recoveryPoint = acknowledgment;
+      const covered = sequenceAdd(acknowledgment, -1);
+      if (sequenceAfter(covered, connection.recoveryPoint)) connection.recoveryPoint = covered;
       connection.congestion.acknowledged(advanced);
       return;
     }
@@ -356,10 +358,11 @@ export class Receiver {
       this.#options.wake(connection);
       return;
     }
-    // After a timeout the duplicates of before it say nothing new (RFC 6582, 4.1).
+    // Until more than the last recovery or timeout covered is acknowledged, duplicates may come from what was sent again
+    // then (RFC 6582, 3.2, step 2).
     if (
       connection.duplicateAcknowledgments < DUPLICATES ||
-      sequenceBefore(connection.sendUnacknowledged, connection.recoveryPoint)
+      !sequenceAfter(connection.sendUnacknowledged, connection.recoveryPoint)
     ) {
       return;
     }

@@ -67,7 +67,10 @@ export class ResetSender {
     const neighbor = this.#options.route(remoteAddress);
     if (neighbor === null) return;
     const segment = output.begin(neighbor, localAddress, remoteAddress, PROTOCOL_TCP, TCP_HEADER_LENGTH, true);
-    if (segment < 0) return;
+    if (segment < 0) {
+      statistics.dropLinkFull++;
+      return;
+    }
     const { view } = output;
     writeTcpHeader(view, segment, localPort, remotePort, sequence, acknowledgment, TCP_HEADER_LENGTH, flags, 0);
     writeTcpChecksum(view, segment, TCP_HEADER_LENGTH, localAddress, remoteAddress);

@@ -39,7 +39,7 @@ export class RetransmissionTimeout {
     if (this.#backoff < 10) this.#backoff++;
   }
 
-  /** Forgets the doublings, because the peer acknowledged something new. */
+  /** Forgets the doublings, which were of window probes and say nothing of the path. */
   resetBackoff(): void {
     this.#backoff = 0;
   }
