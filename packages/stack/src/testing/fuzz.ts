@@ -20,8 +20,13 @@ const FLAGS = ["S", "A", "PA", "FA", "R", "RA", "SA", "SF", "FPU", "", "SR", "PA
 
 export interface FuzzOptions {
   readonly seed: number;
-  /** Asked now and then with the number of frames so far; true goes on. */
-  readonly goesOn: (frames: number) => boolean;
+  /**
+   * Asked now and then with the number of frames so far; true goes on.
+   *
+   * @param isQuiet - whether every connection was just ended and every timeout has passed, so that what is still in
+   *   memory is what the stack keeps for good.
+   */
+  readonly goesOn: (frames: number, isQuiet: boolean) => boolean;
 }
 
 export interface FuzzReport {
@@ -33,6 +38,11 @@ export interface FuzzReport {
   readonly largestNeighbors: number;
   readonly statistics: StackStatistics;
 }
+
+/** Frames between two rests. */
+const FRAMES_BETWEEN_RESTS = 50_000;
+/** Longer than anything in the stack waits for, in milliseconds. */
+const REST_MS = 2 * 60 * 60_000;
 
 /** A link that takes frames most of the time, and lets the fuzzer learn the numbers of the flows they belong to. */
 class FuzzLink implements FrameSink {
@@ -157,7 +167,16 @@ export function fuzzFrames({ seed, goesOn }: FuzzOptions): FuzzReport {
     if (stack.neighbors.size > MAX_NEIGHBORS) throw new Error(`${stack.neighbors.size} neighbours`);
     if (open.size > MAX_CONNECTIONS) throw new Error(`${open.size} open flows`);
   };
-  while (frames % 1000 !== 0 || goesOn(frames)) {
+  const rest = () => {
+    waiting.length = 0;
+    stack.tcp.abortAll();
+    now += REST_MS;
+    while (stack.nextDeadline <= now) {
+      stack.poll();
+      stack.flush();
+    }
+  };
+  while (frames % 1000 !== 0 || goesOn(frames, frames % FRAMES_BETWEEN_RESTS === 0)) {
     // The frame lies in the middle of other bytes, as in a read of many.
     const frame = generator.next();
     const bytes = new Uint8Array(frame.length + 9);
@@ -172,6 +191,7 @@ export function fuzzFrames({ seed, goesOn }: FuzzOptions): FuzzReport {
       stack.flush();
     }
     if (frames % 100 === 0) check();
+    if (frames % FRAMES_BETWEEN_RESTS === 0) rest();
   }
   if (stack.statistics.framesReceived !== frames) throw new Error("a frame was not counted");
   stack.detach();
