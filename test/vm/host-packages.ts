@@ -17,7 +17,7 @@ const TO_RUN: readonly HostPackage[] = [
   { name: "ncat", provides: "ncat" },
   { name: "tcpdump", provides: "tcpdump" },
   { name: "tshark", provides: "tshark" },
-  { name: "busybox", provides: "busybox" },
+  { name: "busybox-static", provides: "busybox" },
 ];
 
 /** What building the image takes in addition. */
