@@ -137,6 +137,25 @@ class Spoofer {
   }
 }
 
+describe("the source addresses of a VM", () => {
+  it("may be others than its lease, or not, as configured", () =>
+    inLab(async (lab) => {
+      for (const sources of ["shown", "leased"] as const) {
+        const daemon = await lab.start({ egress: { sources } });
+        const guest = await lab.boot(2);
+        const lease = addressOf(guest);
+        await guest.kill();
+        // The same machine again: an address as of a container without masquerade, and then its own.
+        const machine = await Spoofer.attach(lab, 2);
+        machine.send("172.17.0.2", 1);
+        machine.send(lease, 2);
+        while (!machine.answered.includes(2)) await machine.waitForAnswer();
+        expect(machine.answered).toEqual(sources === "shown" ? [1, 2] : [2]);
+        await daemon.close();
+      }
+    }));
+});
+
 describe("two VMs at one socket", () => {
   it("have addresses of their own and are served at once", () =>
     inLab(async (lab) => {

@@ -147,9 +147,9 @@ export class VmSession {
    */
   #acceptsSource(source: Ipv4, macHigh: number, macLow: number): boolean {
     if (source === this.#vmAddress && macLow === this.#vmMac?.low && macHigh === this.#vmMac.high) return true;
-    const { leases, logger } = this.#services;
+    const { config, leases, logger } = this.#services;
     const lease = leases.byAddress(source);
-    if (lease === null || lease.expires <= Date.now()) return true;
+    if (lease === null || lease.expires <= Date.now()) return config.egress.sources === "shown";
     const mac = macHalves(lease.mac);
     if (mac.high !== macHigh || mac.low !== macLow) {
       logger.debug({ vm: this.name, source: formatIpv4(source) }, "a source address is leased to another machine");

@@ -14,7 +14,15 @@ import {
 } from "./environment.ts";
 import { type KeyPath, valueAt } from "./keys.ts";
 import { ConfigError, type ConfigProblem, type Label, problemAt, schemaProblems } from "./problems.ts";
-import { DEFAULTS, DHCP_RANGE_MAX, type LogFormat, type LogLevel, type Settings, settingsSchema } from "./schema.ts";
+import {
+  DEFAULTS,
+  DHCP_RANGE_MAX,
+  type LogFormat,
+  type LogLevel,
+  type Settings,
+  type Sources,
+  settingsSchema,
+} from "./schema.ts";
 import { formatNetwork, macText, readMac, readSubnet } from "./values.ts";
 
 /** An address set aside for the guest with this MAC address. */
@@ -65,6 +73,8 @@ export interface HostdConfig {
     readonly tcp: { readonly maxFlows: number; readonly maxPending: number };
     readonly udp: { readonly maxFlows: number; readonly idleSeconds: number; readonly dnsIdleSeconds: number };
     readonly icmp: boolean;
+    /** Which source addresses are accepted from a VM. */
+    readonly sources: Sources;
   };
   readonly state: string;
   /** Where the control API listens; undefined for none. */
@@ -243,6 +253,7 @@ function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
         dnsIdleSeconds: egress.udp?.dnsIdleSeconds ?? DEFAULTS.udpDnsIdleSeconds,
       },
       icmp: egress.icmp ?? DEFAULTS.icmp,
+      sources: egress.sources ?? DEFAULTS.sources,
     },
     state: settings.state ?? defaultStateFolder(environment),
     api: settings.api,

@@ -52,15 +52,19 @@ export const DEFAULTS = {
   udpIdleSeconds: 120,
   udpDnsIdleSeconds: 30,
   icmp: true,
+  sources: "shown",
 } as const;
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+/** Which source addresses are accepted from a VM: any that its MAC has shown, or only what DHCP leased to that MAC. */
+export const SOURCES = ["shown", "leased"] as const;
 export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
 
 /** The most addresses the DHCP server hands out: its memory is bounded by them. */
 export const DHCP_RANGE_MAX = 4096;
 
 /** How detailed the log is; `silent` writes nothing. */
+export type Sources = (typeof SOURCES)[number];
 export type LogLevel = (typeof LOG_LEVELS)[number];
 /** How the log is written; `auto` is `pretty` on a terminal and `json` elsewhere. */
 export type LogFormat = (typeof LOG_FORMATS)[number];
@@ -252,6 +256,12 @@ const egress = z.strictObject({
   icmp: key(expecting("true or false", z.boolean()), {
     description: "Whether the guest's pings leave the host",
     default: String(DEFAULTS.icmp),
+  }),
+  sources: key(oneOf(SOURCES), {
+    description:
+      "Which source addresses are accepted from a VM: `shown` is any that its MAC showed first, so that containers " +
+      "without masquerade work; `leased` is only the address that DHCP gave the MAC",
+    default: DEFAULTS.sources,
   }),
 });
 
