@@ -36,6 +36,8 @@ export class StackDriver implements FrameConsumer {
    * arrived would count as lost: the stack is called once that input has been handed over.
    */
   readonly #due = () => {
+    // Until then this timer counts as set for every deadline: one that is set beside it would be forgotten.
+    this.#timerAt = Number.NEGATIVE_INFINITY;
     setImmediate(() => {
       this.#timer = null;
       if (this.#closed) return;

@@ -1,5 +1,4 @@
 export * from "./address.ts";
-export { Neighbor } from "./arp/neighbor-table.ts";
 export { DhcpClient, type DhcpClientLease, type DhcpClientMessage } from "./dhcp/client.ts";
 export { type Lease, LeaseTable } from "./dhcp/lease-table.ts";
 export { DhcpServer, type DhcpServerEvents, type DhcpServerOptions } from "./dhcp/server.ts";
