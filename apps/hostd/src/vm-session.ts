@@ -56,9 +56,9 @@ export class VmSession {
         proxiedAddresses: [config.host],
         network: config.subnet,
         mtu: config.mtu,
-        tcpLimits: {
+        tcp: {
           maximumConnections: config.egress.tcp.maxFlows,
-          maximumRequests: config.egress.tcp.maxPending,
+          maximumHalfOpen: config.egress.tcp.maxPending,
         },
         acceptsSource: (source, macHigh, macLow) => this.#acceptsSource(source, macHigh, macLow),
         handlers: {

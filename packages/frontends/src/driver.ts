@@ -41,11 +41,14 @@ export class StackDriver implements FrameConsumer {
     setImmediate(() => {
       this.#timer = null;
       if (this.#closed) return;
+      this.#now = performance.now();
       this.stack.poll();
       this.#finishTurn();
     });
   };
   #turnScheduled = false;
+  /** The time that the stack is told: read once for each batch of frames and each turn, as reading it takes a while. */
+  #now = performance.now();
   /** Frames of one read are being handed over; the turn ends after them, so nothing needs to be scheduled. */
   #inBatch = false;
   #timer: NodeJS.Timeout | null = null;
@@ -57,7 +60,7 @@ export class StackDriver implements FrameConsumer {
     this.#port = options.port;
     this.stack = new Stack({
       ...options.stack,
-      now: () => performance.now(),
+      now: () => this.#now,
       randomBytes: (bytes) => {
         crypto.getRandomValues(bytes as Uint8Array<ArrayBuffer>);
       },
@@ -69,6 +72,7 @@ export class StackDriver implements FrameConsumer {
   }
 
   receiveFrame(bytes: Uint8Array, view: DataView, offset: number, length: number): void {
+    if (!this.#inBatch) this.#now = performance.now();
     this.#inBatch = true;
     this.#options.tap?.frame(bytes, offset, length);
     this.stack.receiveFrame(bytes, view, offset, length);
@@ -120,6 +124,7 @@ export class StackDriver implements FrameConsumer {
 
   #finishTurn(): void {
     if (this.#closed) return;
+    this.#now = performance.now();
     this.stack.flush();
     this.#port.flush();
     this.#options.tap?.flush();
@@ -134,7 +139,7 @@ export class StackDriver implements FrameConsumer {
       clearTimeout(this.#timer);
     }
     this.#timerAt = deadline;
-    const delay = Math.max(1, Math.min(deadline - performance.now(), 60_000));
+    const delay = Math.max(1, Math.min(deadline - this.#now, 60_000));
     this.#timer = setTimeout(this.#due, delay);
     this.#timer.unref();
   }

@@ -17,6 +17,6 @@ export type {
   TcpRequest,
   TcpRequestHandler,
 } from "./tcp/flow.ts";
-export { DEFAULT_TCP_LIMITS, type TcpLimits } from "./tcp/tcp.ts";
+export { type CongestionAlgorithm, DEFAULT_TCP_SETTINGS, type TcpSettings } from "./tcp/settings.ts";
 export type { UdpDatagram, UdpHandler } from "./udp/datagram.ts";
 export { type MacHalves, macFromHalves, macHalves } from "./wire/ethernet.ts";

@@ -1,17 +1,25 @@
 import { describe, expect, test } from "vitest";
-import { type JoinedOptions, JoinedStacks, Transfer } from "./testing/joined-stacks.ts";
+import { type JoinedOptions, JoinedStacks } from "./testing/simulator/joined-stacks.ts";
+import type { LinkOptions } from "./testing/simulator/link.ts";
+import { expectNothingLeft } from "./testing/simulator/nothing-left.ts";
+import { Transfer } from "./testing/simulator/transfer.ts";
 
 const MIB = 1024 * 1024;
+
+/** A link with a short delay, and with faults. */
+function bad(faults: LinkOptions): { link: LinkOptions } {
+  return { link: { delay: 0.25, ...faults } };
+}
 
 /** Sends `length` bytes both ways at once, on each of `flows` connections, and looks at what is left. */
 function transferBothWays(options: JoinedOptions, length: number, flows = 1): JoinedStacks {
   const accepted: Transfer[] = [];
-  const joined = new JoinedStacks(options, () => {
-    const transfer = new Transfer(length);
+  const joined = new JoinedStacks(options, (request) => {
+    const transfer = new Transfer(joined, { length });
+    transfer.flow = request.accept(transfer.log);
     accepted.push(transfer);
-    return transfer;
   });
-  const opened = Array.from({ length: flows }, () => new Transfer(length));
+  const opened = Array.from({ length: flows }, () => new Transfer(joined, { length }));
   for (const transfer of opened) joined.connect(transfer);
   const all = () => [...opened, ...accepted];
   joined.run(() => accepted.length === flows && all().every((each) => each.closed !== null));
@@ -21,8 +29,7 @@ function transferBothWays(options: JoinedOptions, length: number, flows = 1): Jo
     expect(transfer.log.events).toContain("end");
     expect(transfer.closed).toBe("finished");
   }
-  joined.run(() => joined.left.tcp.size + joined.right.tcp.size === 0);
-  expect(joined.left.tcp.reservedBytes + joined.right.tcp.reservedBytes).toBe(0);
+  expectNothingLeft(joined, joined.stations);
   return joined;
 }
 
@@ -53,15 +60,18 @@ describe("two stacks back to back", () => {
 
 describe("two stacks on a bad link", () => {
   test.each([1, 2, 3])("that loses one frame in a hundred exchange everything (seed %i)", (seed) => {
-    const { left, right } = transferBothWays({ seed, lost: 100 }, MIB);
+    const { left, right } = transferBothWays({ seed, ...bad({ loss: 0.01 }) }, MIB);
     expect(left.statistics.tcpRetransmissions).toBeGreaterThan(0);
     expect(right.statistics.tcpRetransmissions).toBeGreaterThan(0);
   });
 
   test.each([1, 2, 3])("one way repair most losses without a timeout (seed %i)", (seed) => {
-    const reader = new Transfer(0);
-    const joined = new JoinedStacks({ seed, lost: 100, late: 2 }, () => reader);
-    const writer = new Transfer(2 * MIB);
+    const options = { seed, ...bad({ loss: 0.01, reordering: 0.5 }) };
+    const joined = new JoinedStacks(options, (request) => {
+      reader.flow = request.accept(reader.log);
+    });
+    const reader = new Transfer(joined, { length: 0 });
+    const writer = new Transfer(joined, { length: 2 * MIB });
     joined.connect(writer);
     joined.run(() => writer.closed !== null && reader.closed !== null);
     expect(reader.log.receivedBytes).toBe(2 * MIB);
@@ -70,48 +80,36 @@ describe("two stacks on a bad link", () => {
   });
 
   test.each([4, 5, 6])("that also reorders and repeats frames exchange everything (seed %i)", (seed) => {
-    const { left, right } = transferBothWays({ seed, lost: 100, late: 10, twice: 50 }, MIB);
+    const { left, right } = transferBothWays({ seed, ...bad({ loss: 0.01, reordering: 0.1, duplication: 0.02 }) }, MIB);
     expect(left.statistics.tcpOutOfOrder + right.statistics.tcpOutOfOrder).toBeGreaterThan(0);
   });
 
   test("that loses one frame in five exchange everything", () => {
-    transferBothWays({ seed: 7, lost: 5, late: 5 }, 50_000);
+    transferBothWays({ seed: 7, ...bad({ loss: 0.2, reordering: 0.2 }) }, 50_000);
   });
 
   test("that takes frames only now and then exchange everything", () => {
-    transferBothWays({ seed: 8, refused: 3, lost: 200 }, MIB / 2);
+    transferBothWays({ seed: 8, ...bad({ refusal: 0.33, loss: 0.005 }) }, MIB / 2);
   });
 
   test("on twenty connections exchange everything", () => {
-    transferBothWays({ seed: 9, lost: 50, late: 20, refused: 20 }, 50_000, 20);
+    transferBothWays({ seed: 9, ...bad({ loss: 0.02, reordering: 0.05, refusal: 0.05 }) }, 50_000, 20);
   });
 });
 
 describe("two stacks of which one reads slowly", () => {
-  test.each([0, 50])("exchange everything, within the memory of a window (losing one frame in %i)", (lost) => {
-    const slow = new Transfer(0, false);
+  test.each([0, 0.02])("exchange everything, within the memory of a window (loss %d)", (loss) => {
     // A budget for the first buffers, not for larger ones.
-    const tcpLimits = { bufferBudget: 2 * (65_536 - 16_384) };
-    const joined = new JoinedStacks({ seed: 10, lost, tcpLimits }, () => slow);
-    const fast = new Transfer(MIB);
+    const stack = { tcp: { bufferBudget: 2 * (65_536 - 16_384) } };
+    const joined = new JoinedStacks({ seed: 10, ...bad({ loss }), stack }, (request) => {
+      slow.flow = request.accept(slow.log);
+    });
+    const slow = new Transfer(joined, { length: 0, reads: { bytes: 15_000, every: 20 } });
+    const fast = new Transfer(joined, { length: MIB });
     joined.connect(fast);
-    let consumed = 0;
-    let largest = 0;
-    let next = joined.now;
-    joined.run(
-      () => fast.closed !== null && slow.closed !== null,
-      () => {
-        const unread = slow.log.receivedBytes - consumed;
-        largest = Math.max(largest, unread);
-        if (joined.now < next || slow.flow === null) return;
-        next = joined.now + 20;
-        const length = Math.min(unread, 10_000 + joined.random.below(10_000));
-        slow.flow.consumed(length);
-        consumed += length;
-      },
-    );
+    joined.run(() => fast.closed !== null && slow.closed !== null);
     expect(slow.log.receivedBytes).toBe(MIB);
-    expect(largest).toBeLessThanOrEqual(65_536);
-    expect(joined.left.statistics.tcpTimeouts === 0 || lost > 0).toBe(true);
+    expect(slow.largestUnread).toBeLessThanOrEqual(65_536);
+    expect(joined.left.statistics.tcpTimeouts === 0 || loss > 0).toBe(true);
   });
 });

@@ -15,7 +15,8 @@ import { type FrameSink, NullLink } from "./link.ts";
 import type { Sequence } from "./sequence.ts";
 import { StackStatistics } from "./statistics.ts";
 import type { FourTuple, TcpFlow, TcpHandler, TcpRequest, TcpRequestHandler } from "./tcp/flow.ts";
-import { DEFAULT_TCP_LIMITS, Tcp, type TcpLimits } from "./tcp/tcp.ts";
+import { DEFAULT_TCP_SETTINGS, type TcpSettings } from "./tcp/settings.ts";
+import { Tcp } from "./tcp/tcp.ts";
 import type { UdpDatagram, UdpHandler } from "./udp/datagram.ts";
 import { Udp } from "./udp/udp.ts";
 import {
@@ -91,7 +92,7 @@ export interface StackOptions {
    * the MAC that showed it first.
    */
   readonly acceptsSource?: (source: Ipv4, macHigh: number, macLow: number) => boolean;
-  readonly tcpLimits?: Partial<TcpLimits>;
+  readonly tcp?: Partial<TcpSettings>;
   /** Chooses the first sequence number of each connection; RFC 6528's way when absent. */
   readonly initialSequence?: (tuple: FourTuple) => Sequence;
 }
@@ -173,7 +174,7 @@ export class Stack {
       route,
       request: (request) => this.#forwardTcp(request),
       wake: options.wake,
-      limits: { ...DEFAULT_TCP_LIMITS, ...options.tcpLimits },
+      settings: { ...DEFAULT_TCP_SETTINGS, ...options.tcp },
       initialSequence: options.initialSequence,
     });
   }
@@ -516,17 +517,14 @@ export class Stack {
       this.#options.handlers.udpUnreachable?.(error);
       return;
     }
-    // What a connection sends before it is established fits every MTU.
-    if (error.code === FRAGMENTATION_NEEDED) return;
-    this.#tcp.receiveUnreachable(
-      {
-        localAddress: error.source,
-        localPort: error.sourcePort,
-        remoteAddress: error.destination,
-        remotePort: error.destinationPort,
-      },
-      error.sequence,
-    );
+    const tuple = {
+      localAddress: error.source,
+      localPort: error.sourcePort,
+      remoteAddress: error.destination,
+      remotePort: error.destinationPort,
+    };
+    if (error.code === FRAGMENTATION_NEEDED) this.#tcp.receiveFragmentationNeeded(tuple, error.sequence, error.mtu);
+    else this.#tcp.receiveUnreachable(tuple, error.sequence);
   }
 }
 

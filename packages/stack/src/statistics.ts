@@ -31,6 +31,15 @@ export class StackStatistics {
   tcpRetransmissions = 0;
   tcpFastRetransmissions = 0;
   tcpTimeouts = 0;
+  /** Timeouts that turned out not to have been for a loss. */
+  tcpSpuriousTimeouts = 0;
+  /** Recoveries, of timeouts or not, that were undone because nothing had been lost. */
+  tcpUndoneRecoveries = 0;
+  tcpLossProbes = 0;
+  tcpWindowProbes = 0;
+  tcpKeepAlives = 0;
+  /** Segments dropped as old by their timestamps, or for having none. */
+  tcpTimestampRejects = 0;
   tcpOutOfOrder = 0;
   tcpChallengeAcks = 0;
   tcpAccepted = 0;

@@ -143,6 +143,12 @@ export class FakeFlow implements TcpFlow {
     this.#changes.changed();
   }
 
+  setNagle(): void {}
+
+  setKeepAlive(): void {}
+
+  setUserTimeout(): void {}
+
   abort(): void {
     this.#close("aborted");
   }

@@ -47,6 +47,8 @@ export interface QuotedFlow {
 /** The destination-unreachable errors a guest sent us, by what they quote. */
 export interface ReceivedUnreachable {
   readonly code: number;
+  /** The MTU of the next link, with fragmentation needed; 0 from a router that does not say (RFC 1191, 4). */
+  readonly mtu: number;
   readonly protocol: number;
   /** The addresses and ports of our own packet that the error quotes. */
   readonly source: Ipv4;
@@ -270,6 +272,7 @@ export class Icmp {
     const segment = packet + headerLength;
     this.#options.unreachable({
       code: readIcmpCode(view, message),
+      mtu: view.getUint16(message + 6),
       protocol,
       source: readSource(view, packet),
       sourcePort: view.getUint16(segment),

@@ -216,7 +216,7 @@ describe("TIME-WAIT", () => {
   });
 
   test("does not count against the limit of connections, and is bounded itself", () => {
-    const t = trace({ tcpLimits: { maximumConnections: 2 } });
+    const t = trace({ tcp: { maximumConnections: 2 } });
     for (let port = 1; port <= 8300; port++) {
       const peer = new Peer(t.lan, { port });
       peer.established();

@@ -1,14 +1,20 @@
 import type { Ipv4 } from "../address.ts";
 import type { Neighbor } from "../arp/neighbor-table.ts";
 import { type Sequence, sequenceAdd, sequenceAfter, sequenceDistance } from "../sequence.ts";
+import type { StackStatistics } from "../statistics.ts";
 import type { Timed } from "../timer-queue.ts";
-import { DEFAULT_MSS } from "../wire/tcp.ts";
-import { NewReno } from "./congestion.ts";
+import { DEFAULT_MSS, type TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
+import { type CongestionControl, createCongestionControl } from "./congestion/congestion-control.ts";
 import type { CloseReason, TcpFlow, TcpHandler } from "./flow.ts";
 import type { FlowEntry } from "./flow-table.ts";
+import type { LinkLoad } from "./link-load.ts";
+import { LossRecovery } from "./loss-recovery.ts";
 import { ReassemblyQueue } from "./reassembly-queue.ts";
-import { RetransmissionTimeout } from "./round-trip.ts";
+import { type Delivery, RetransmissionQueue, type SegmentRingPool } from "./retransmission-queue.ts";
+import { RoundTrip } from "./round-trip.ts";
+import type { SackBlocks } from "./sack-blocks.ts";
 import { type BufferPool, SendBuffer } from "./send-buffer.ts";
+import type { TcpSettings } from "./settings.ts";
 
 /**
  * The states of a connection (RFC 9293, 3.3.2), and two of our own: in `requested` a peer's SYN waits for the owner's
@@ -52,6 +58,8 @@ export const WINDOW_SHIFT = 7;
  * for segments without data would have us send forever.
  */
 const MINIMUM_MSS = 28;
+/** Bytes of data on a SYN that are kept. */
+const MAX_EARLY_DATA = 1460;
 
 /** What a connection asks of the TCP it belongs to. */
 export interface ConnectionOwner {
@@ -61,6 +69,20 @@ export interface ConnectionOwner {
   abort(connection: TcpConnection): void;
   /** Asks for `bytes` more of the memory that buffers may promise; false when there is none left. */
   reserve(connection: TcpConnection, bytes: number): boolean;
+  /** Has the timer queue look at the connection's deadlines again. */
+  reschedule(connection: TcpConnection): void;
+  /** Milliseconds of the stack's clock. */
+  now(): number;
+}
+
+/** What the connections of one stack share. */
+export interface SharedState {
+  readonly buffers: BufferPool;
+  readonly segments: SegmentRingPool;
+  readonly delivery: Delivery;
+  readonly load: LinkLoad;
+  readonly statistics: StackStatistics;
+  readonly settings: TcpSettings;
 }
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -78,6 +100,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   neighbor: Neighbor | null;
   state: State = State.closed;
   handler: TcpHandler | null = null;
+  /** Whether this side opened it (RFC 9293, 3.6). */
+  isActive = false;
 
   // Send sequence space. `bufferStart` is the sequence number of the first byte of the send buffer.
   initialSend: Sequence = 0;
@@ -122,26 +146,65 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** A control segment (SYN, SYN-ACK or a first FIN) is due even without data or acknowledgment. */
   synDue = false;
 
-  // Loss.
-  readonly timeout = new RetransmissionTimeout();
-  congestion = new NewReno(DEFAULT_MSS);
-  duplicateAcknowledgments = 0;
-  inRecovery = false;
-  recoveryPoint: Sequence = 0;
-  /** The one segment at `sendUnacknowledged` is to be sent again. */
-  retransmitFirst = false;
+  // Loss and congestion.
+  readonly sent: RetransmissionQueue;
+  readonly roundTrip = new RoundTrip();
+  readonly recovery: LossRecovery;
+  congestion: CongestionControl;
+  /** The congestion window, and not the peer's or a lack of data, was what the transmitter stopped at. */
+  congestionLimited = false;
+  /** Expiries of the retransmission timer since something was acknowledged. */
   retransmissions = 0;
-  /** The sequence number whose acknowledgment ends a round-trip measurement; valid when `roundTripStart` is not -1. */
-  roundTripSequence: Sequence = 0;
-  roundTripStart = -1;
+  /** When our SYN left, while it was sent once; its acknowledgment is the first sample of the round trip. */
+  synSentAt = -1;
   lastSentAt = 0;
+  /** Since when the peer has acknowledged nothing of what waits for it. */
+  stalledSince = 0;
+  /** Where the half of a segment ends that was sent to find out whether a whole one is too large for the path. */
+  smallerSegmentEnd: Sequence = 0;
+  smallerSegmentSize = 0;
+  /** How often such a half was acknowledged alone. */
+  smallerSegments = 0;
+  isTryingSmaller = false;
+
+  // The link's load (link-load.ts).
+  isFarAway = false;
+  burstAt = 0;
+  burstFrames = 0;
+
+  // Options in force, once both SYNs are known.
+  /** Selective acknowledgments (RFC 2018). */
+  selective = false;
+  timestamps = false;
+  timestampOffset = 0;
+  /** TS.Recent and Last.ACK.sent of RFC 7323, 4.3, and when the former was set. */
+  recentTimestamp = 0;
+  recentTimestampAt = 0;
+  lastAcknowledgmentSent: Sequence = 0;
+  /** What is held beyond a gap, for the peer to know; null while there is nothing to tell. */
+  blocks: SackBlocks | null = null;
+
+  nagle = false;
+  keepAliveIdle: number;
+  unansweredKeepAlives = 0;
+  userTimeout: number;
+  /** When the peer's last segment came. */
+  heardAt = 0;
 
   // Deadlines in milliseconds of the stack's clock; the earliest decides when the timer queue hands this out.
   retransmitAt = NEVER;
+  /** What {@link retransmitAt} is for is a tail loss probe (RFC 8985, 7), not a retransmission. */
+  timerIsProbe = false;
+  reorderAt = NEVER;
+  /** When the peer's closed window is probed; the doublings of the wait are its own. */
   probeAt = NEVER;
+  probeBackoff = 0;
   unansweredProbes = 0;
   probeDue = false;
   delayedAckAt = NEVER;
+  keepAliveAt = NEVER;
+  keepAliveDue = false;
+  paceAt = NEVER;
   expireAt = NEVER;
   queuedAt = NEVER;
   queueIndex = -1;
@@ -152,10 +215,11 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   reserved = 0;
 
   readonly #owner: ConnectionOwner;
+  readonly #shared: SharedState;
 
   constructor(
     owner: ConnectionOwner,
-    pool: BufferPool,
+    shared: SharedState,
     localAddress: Ipv4,
     localPort: number,
     remoteAddress: Ipv4,
@@ -164,7 +228,13 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     bufferLimit: number,
   ) {
     this.#owner = owner;
-    this.sendBuffer = new SendBuffer(pool);
+    this.#shared = shared;
+    this.sendBuffer = new SendBuffer(shared.buffers);
+    this.sent = new RetransmissionQueue(shared.segments, shared.delivery, shared.load);
+    this.recovery = new LossRecovery(shared.delivery, shared.statistics);
+    this.congestion = createCongestionControl(shared.settings.congestionControl, DEFAULT_MSS);
+    this.keepAliveIdle = shared.settings.keepAliveIdle;
+    this.userTimeout = shared.settings.userTimeout;
     this.localAddress = localAddress;
     this.localPort = localPort;
     this.remoteAddress = remoteAddress;
@@ -188,9 +258,20 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     return this.sendBuffer.length;
   }
 
-  /** Bytes sent and not acknowledged, SYN and FIN included. */
-  get inFlight(): number {
-    return sequenceDistance(this.sendNext, this.sendUnacknowledged);
+  /** Bytes queued and not sent. */
+  get unsent(): number {
+    return this.sendBuffer.length - sequenceDistance(this.sendNext, this.bufferStart);
+  }
+
+  /** Whether there is a segment's worth of new data that the peer's window has room for. */
+  get canSendNew(): boolean {
+    const room = this.sendWindow - sequenceDistance(this.sendNext, this.sendUnacknowledged);
+    return this.unsent > 0 && room >= Math.min(this.unsent, this.maximumSegment);
+  }
+
+  /** The clock of the timestamps option (RFC 7323, 4.1), which ticks once a millisecond. */
+  timestamp(now: number): number {
+    return (now + this.timestampOffset) | 0;
   }
 
   /** The sequence number of our FIN; meaningful when {@link finQueued}. */
@@ -242,6 +323,30 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.state !== State.closed) this.#owner.abort(this);
   }
 
+  setNagle(on: boolean): void {
+    this.nagle = on;
+    if (!on && this.isSynchronized) this.#owner.wake(this);
+  }
+
+  setKeepAlive(idle: number): void {
+    this.keepAliveIdle = idle;
+    this.restartKeepAlive(this.#owner.now());
+  }
+
+  setUserTimeout(milliseconds: number): void {
+    this.userTimeout = milliseconds;
+    this.#owner.reschedule(this);
+  }
+
+  /** The peer was heard of, or a setting has changed: the idle time starts. */
+  restartKeepAlive(now: number): void {
+    this.unansweredKeepAlives = 0;
+    this.keepAliveDue = false;
+    const isOpen = this.isSynchronized && this.state !== State.timeWait;
+    this.keepAliveAt = this.keepAliveIdle > 0 && isOpen ? now + this.keepAliveIdle : NEVER;
+    if (this.keepAliveAt !== NEVER) this.#owner.reschedule(this);
+  }
+
   /** Sets the first sequence number of our side; called once before the SYN leaves. */
   startSending(sequence: Sequence): void {
     this.initialSend = sequence;
@@ -249,26 +354,60 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.sendNext = sequence;
     this.sendMaximum = sequence;
     this.bufferStart = sequenceAdd(sequence, 1);
-    this.recoveryPoint = sequence;
+    this.roundTrip.roundEnd = sequence;
+    this.recovery.start(sequence);
     this.synDue = true;
   }
 
-  /** Takes over what the peer's SYN said. */
-  startReceiving(sequence: Sequence, window: number, maximumSegment: number, windowShift: number): void {
+  /**
+   * Takes over what the peer's SYN said.
+   *
+   * @param maximumSegment - the largest segment by both sides' word and the path's, without options.
+   */
+  startReceiving(sequence: Sequence, window: number, maximumSegment: number, options: TcpOptions, now: number): void {
+    const { settings } = this.#shared;
     // What our own SYN offered, when it went first, stands.
     const offered = sequenceDistance(this.receiveEdge, this.receiveNext);
     this.initialReceive = sequence;
     this.receiveNext = sequenceAdd(sequence, 1);
     this.receiveEdge = sequenceAdd(this.receiveNext, offered);
-    this.maximumSegment = Math.max(MINIMUM_MSS, maximumSegment);
-    this.congestion = new NewReno(this.maximumSegment);
+    this.lastAcknowledgmentSent = this.receiveNext;
+    this.selective = settings.selectiveAcknowledgments && options.sackPermitted;
+    this.timestamps = settings.timestamps && options.hasTimestamps;
+    this.recentTimestamp = options.timestampValue;
+    this.recentTimestampAt = now;
+    this.heardAt = now;
+    // The options of every segment are part of what the size allows (RFC 6691, 3).
+    this.maximumSegment = Math.max(MINIMUM_MSS, maximumSegment - (this.timestamps ? TIMESTAMPS_LENGTH : 0));
+    this.congestion = createCongestionControl(settings.congestionControl, this.maximumSegment);
     // Both sides must have offered scaling, or neither scales (RFC 7323, 2.2).
-    this.sendShift = Math.max(0, windowShift);
-    this.receiveShift = windowShift >= 0 ? WINDOW_SHIFT : 0;
+    this.sendShift = Math.max(0, options.windowShift);
+    this.receiveShift = options.windowShift >= 0 ? WINDOW_SHIFT : 0;
     // The window of a SYN is never scaled (RFC 7323, 2.2).
     this.sendWindow = window;
     this.largestSendWindow = window;
     this.windowUpdateSequence = sequence;
+  }
+
+  /**
+   * Keeps the data and the FIN of a SYN until the handshake is complete (RFC 9293, 3.10.7.3 and 3.10.7.4). More than a
+   * usual segment is left for the peer to send again, so that a SYN costs little.
+   */
+  keepEarlyText(bytes: Uint8Array, offset: number, length: number, fin: boolean): void {
+    if (length > MAX_EARLY_DATA) return;
+    if (length > 0) this.outOfOrder.insert(this.receiveNext, bytes, offset, length);
+    if (!fin) return;
+    this.finSeen = true;
+    this.finSequence = sequenceAdd(this.receiveNext, length);
+  }
+
+  /** The path carries no larger segments than `bytes` of data: what is in flight is cut down to that (RFC 1191, 6.4). */
+  limitSegment(bytes: number): void {
+    if (bytes >= this.maximumSegment) return;
+    this.maximumSegment = Math.max(MINIMUM_MSS, bytes);
+    this.congestion.setSegment(this.maximumSegment);
+    this.sent.resegment(this.maximumSegment);
+    this.#owner.wake(this);
   }
 
   /**
@@ -312,16 +451,32 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   /** The earliest of the deadlines. */
   get deadline(): number {
-    return Math.min(this.retransmitAt, this.probeAt, this.delayedAckAt, this.expireAt);
+    let deadline = this.retransmitAt;
+    if (this.reorderAt < deadline) deadline = this.reorderAt;
+    if (this.probeAt < deadline) deadline = this.probeAt;
+    if (this.delayedAckAt < deadline) deadline = this.delayedAckAt;
+    if (this.keepAliveAt < deadline) deadline = this.keepAliveAt;
+    if (this.paceAt < deadline) deadline = this.paceAt;
+    if (this.expireAt < deadline) deadline = this.expireAt;
+    // Only while something waits does the user's patience run.
+    if (this.userTimeout > 0 && (this.retransmitAt !== NEVER || this.probeAt !== NEVER)) {
+      deadline = Math.min(deadline, this.stalledSince + this.userTimeout);
+    }
+    return deadline;
   }
 
   /** Ends the connection for its owner and gives its memory back; the caller has taken it out of the tables. */
   finish(state: State, reason: CloseReason): void {
     this.state = state;
     this.retransmitAt = NEVER;
+    this.reorderAt = NEVER;
     this.probeAt = NEVER;
     this.delayedAckAt = NEVER;
+    this.keepAliveAt = NEVER;
+    this.paceAt = NEVER;
     this.outOfOrder.clear();
+    this.blocks = null;
+    this.sent.clear();
     this.sendBuffer.clear();
     const { handler } = this;
     this.handler = null;

@@ -237,7 +237,7 @@ describe("a dial", () => {
   });
 
   test("from port 0 fails when every ephemeral port is taken", () => {
-    const lan = new Lan({ tcpLimits: { maximumConnections: 20_000 } });
+    const lan = new Lan({ tcp: { maximumConnections: 20_000 } });
     const { log } = new Peer(lan);
     const dial = () =>
       lan.stack.tcpDial({ localAddress: GATEWAY, localPort: 0, remoteAddress: GUEST, remotePort: 22 }, log);

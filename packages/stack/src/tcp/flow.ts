@@ -78,6 +78,24 @@ export interface TcpFlow extends FourTuple {
 
   /** Ends the connection at once with a reset. Idempotent. */
   abort(): void;
+
+  /**
+   * Whether a small segment waits while anything is unacknowledged (RFC 9293, 3.7.4). Off at first: what a proxied
+   * application wrote is not to wait for more.
+   */
+  setNagle(on: boolean): void;
+
+  /**
+   * Asks the peer whether it is still there after `idle` milliseconds without a segment from it (RFC 9293, 3.8.4), and
+   * ends the connection with `timeout` when it does not answer; 0 turns that off.
+   */
+  setKeepAlive(idle: number): void;
+
+  /**
+   * Ends the connection with `timeout` when data stays unacknowledged for so many milliseconds (RFC 9293, 3.8.3); 0
+   * leaves that to the count of retransmissions.
+   */
+  setUserTimeout(milliseconds: number): void;
 }
 
 /**

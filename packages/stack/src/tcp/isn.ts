@@ -1,3 +1,4 @@
+import type { Ipv4 } from "../address.ts";
 import type { Sequence } from "../sequence.ts";
 import type { FourTuple } from "./flow.ts";
 
@@ -23,6 +24,26 @@ export class InitialSequenceNumbers {
   next({ localAddress, localPort, remoteAddress, remotePort }: FourTuple, now: number): Sequence {
     const hash = sipHash(this.#key, localAddress, remoteAddress, (localPort << 16) | remotePort);
     return (hash + Math.floor((now * TICKS_PER_MILLISECOND) % 2 ** 32)) | 0;
+  }
+}
+
+/**
+ * What the timestamps of the connections between two hosts start from (RFC 7323, 5.4): they tell nothing of how long this
+ * side has been running, and a later connection's are later, by which a peer in TIME-WAIT knows it for a new one
+ * (RFC 6191).
+ */
+export class TimestampOffsets {
+  readonly #key: Int32Array;
+
+  /** @param randomBytes - fills an array from a cryptographic source. */
+  constructor(randomBytes: (bytes: Uint8Array) => void) {
+    const key = new Uint8Array(16);
+    randomBytes(key);
+    this.#key = new Int32Array(key.buffer);
+  }
+
+  of(localAddress: Ipv4, remoteAddress: Ipv4): number {
+    return sipHash(this.#key, localAddress, remoteAddress, 0);
   }
 }
 

@@ -89,7 +89,7 @@ describe("a full link", () => {
 
 describe("several flows", () => {
   test("have turns of 256 KiB each", () => {
-    const lan = new Lan();
+    const lan = new Lan({ tcp: { receiveRing: 100_000 } });
     const peers = [1, 2].map((port) => new Peer(lan, { port }).established({ wscale: 14 }));
     // Windows and buffers of several turns.
     for (const peer of peers) {
@@ -146,7 +146,7 @@ describe("several flows", () => {
 
 describe("the limit of connections", () => {
   test("drops a SYN beyond it, turns a dial down, and has room again after a close", () => {
-    const lan = new Lan({ tcpLimits: { maximumConnections: 2 } });
+    const lan = new Lan({ tcp: { maximumConnections: 2 } });
     const first = new Peer(lan, { port: 1 }).established();
     new Peer(lan, { port: 2 }).send({ flags: "S" });
     const third = new Peer(lan, { port: 3 });
@@ -210,7 +210,7 @@ describe("memory that was promised", () => {
   });
 
   test("stops growing at the budget", () => {
-    const lan = new Lan({ tcpLimits: { bufferBudget: 300_000 } });
+    const lan = new Lan({ tcp: { bufferBudget: 300_000 } });
     for (let port = 1; port <= 10; port++) new Peer(lan, { port }).established({ wscale: 7 });
     expect(lan.stack.tcp.reservedBytes).toBe(3 * 2 * (65_536 - 16_384));
     const sizes = [...lan.stack.tcp.connections()].map((each) => each.sendRoom).sort((a, b) => a - b);

@@ -15,6 +15,13 @@ function tenInFlight(): Peer {
   return t;
 }
 
+/** Three duplicates: two new segments by limited transmit (RFC 3042), and then the first one again. */
+function loseFirst(t: Peer): void {
+  for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
+  expectSegments(t, 10, 11);
+  expectSegments(t, 0, 0);
+}
+
 /** Acknowledges the segments before `segment`. */
 function acknowledge(t: Peer, segment: number): void {
   t.send({ flags: "A", seq: 1, ack: 1 + segment * 1460 });
@@ -49,10 +56,17 @@ describe("the retransmission timer", () => {
     expectSegments(t, 0, 0);
     t.expectNothing();
     acknowledge(t, 1);
-    expectSegments(t, 1, 2);
+    // Two new segments first, to see whether the old ones are still arriving (RFC 5682, 2.1, step 2b).
+    expectSegments(t, 10, 11);
     t.expectNothing();
-    acknowledge(t, 3);
-    expectSegments(t, 3, 6);
+    acknowledge(t, 1);
+    expectSegments(t, 1, 1);
+    t.expectNothing();
+    acknowledge(t, 2);
+    expectSegments(t, 2, 3);
+    t.expectNothing();
+    acknowledge(t, 4);
+    expectSegments(t, 4, 7);
     t.expectNothing();
   });
 
@@ -61,7 +75,7 @@ describe("the retransmission timer", () => {
     t.advance(200);
     expectSegments(t, 0, 0);
     acknowledge(t, 10);
-    expectSegments(t, 10, 12);
+    expectSegments(t, 10, 11);
     t.expectNothing();
   });
 
@@ -70,7 +84,8 @@ describe("the retransmission timer", () => {
     t.advance(150);
     acknowledge(t, 1);
     t.lan.all();
-    t.advance(199);
+    // SRTT 150 / 8, and 200 on top (Linux's floor).
+    t.advance(218);
     t.expectNothing();
     t.advance(1);
     expectSegments(t, 1, 1);
@@ -110,12 +125,12 @@ describe("the retransmission timer", () => {
     t.send({ flags: "A", seq: 1, ack: 51 });
     t.advance(92);
     t.send({ flags: "A", seq: 1, ack: 101 });
-    // SRTT 192 / 8, RTTVAR 192 / 4, less what the handshake took.
+    // SRTT 192 / 8, and 200 on top, which is more than 4 * 192 / 4.
     t.write(101, 10);
     t.expect({ flags: "PA", seq: 101, data: 10 });
-    t.advance(215);
+    t.advance(223);
     t.expectNothing();
-    t.advance(2);
+    t.advance(1);
     t.expect({ flags: "PA", seq: 101, data: 10 });
   });
 
@@ -222,8 +237,11 @@ describe("the retransmission timer", () => {
 describe("fast retransmit", () => {
   test("sends the first segment again on the third duplicate acknowledgment, not before", () => {
     const t = tenInFlight();
+    // Limited transmit: the first two duplicates let one new segment go each (RFC 3042).
     acknowledge(t, 0);
+    expectSegments(t, 10, 10);
     acknowledge(t, 0);
+    expectSegments(t, 11, 11);
     t.expectNothing();
     acknowledge(t, 0);
     expectSegments(t, 0, 0);
@@ -231,43 +249,41 @@ describe("fast retransmit", () => {
     expect(t.lan.stack.statistics.tcpFastRetransmissions).toBe(1);
   });
 
-  test("lets more duplicates send new data, and ends with the acknowledgment of all that was in flight", () => {
+  test("lets more duplicates send new data in proportion, and ends with the acknowledgment of all that was in flight", () => {
     const t = tenInFlight();
-    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
-    expectSegments(t, 0, 0);
-    // The window is 5 + 3 segments now; each duplicate adds one, and ten are in flight.
-    acknowledge(t, 0);
-    acknowledge(t, 0);
+    loseFirst(t);
     t.expectNothing();
-    acknowledge(t, 0);
-    expectSegments(t, 10, 10);
-    acknowledge(t, 0);
-    expectSegments(t, 11, 11);
-    t.expectNothing();
-    // The window deflates to half of what was in flight: two are in flight, three more fit.
-    acknowledge(t, 10);
-    expectSegments(t, 12, 14);
+    // Ten were in flight without limited transmit, and CUBIC goes on with seven: from eight on their way it waits for six.
+    const perDuplicate = [];
+    for (let duplicate = 0; duplicate < 8; duplicate++) {
+      acknowledge(t, 0);
+      perDuplicate.push(t.lan.all().length);
+    }
+    expect(perDuplicate).toEqual([0, 0, 1, 1, 1, 1, 1, 1]);
+    acknowledge(t, 12);
+    expect(t.lan.stack.statistics.tcpTimeouts).toBe(0);
+    // The window is the threshold now, with six in flight.
+    expectSegments(t, 18, 18);
     t.expectNothing();
   });
 
   test("sends the next lost segment on a partial acknowledgment (NewReno)", () => {
     const t = tenInFlight();
-    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
-    expectSegments(t, 0, 0);
+    loseFirst(t);
     acknowledge(t, 4);
     expectSegments(t, 4, 4);
+    t.lan.all();
     acknowledge(t, 7);
     expectSegments(t, 7, 7);
     t.lan.all();
-    acknowledge(t, 10);
+    acknowledge(t, 12);
     t.lan.all();
     expect(t.lan.stack.statistics).toMatchObject({ tcpFastRetransmissions: 1, tcpTimeouts: 0, tcpRetransmissions: 3 });
   });
 
   test("ends with the timer when the retransmission is lost too", () => {
     const t = tenInFlight();
-    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
-    expectSegments(t, 0, 0);
+    loseFirst(t);
     t.advance(199);
     t.expectNothing();
     t.advance(1);
@@ -289,8 +305,7 @@ describe("fast retransmit", () => {
   test("takes no measurement from what it sent again (Karn's algorithm)", () => {
     const t = tenInFlight();
     t.advance(190);
-    for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 0);
-    expectSegments(t, 0, 0);
+    loseFirst(t);
     t.advance(190);
     acknowledge(t, 10);
     t.lan.all();
@@ -318,7 +333,7 @@ describe("fast retransmit", () => {
     expect(idle.lan.stack.statistics.tcpFastRetransmissions).toBe(0);
   });
 
-  test("of the last segment brings its FIN", () => {
+  test("of the last segment does without its FIN, which was not lost", () => {
     const t = trace().established();
     t.write(1, 3 * 1460);
     t.lan.all();
@@ -328,7 +343,7 @@ describe("fast retransmit", () => {
     t.lan.all();
     acknowledge(t, 3);
     for (let duplicate = 0; duplicate < 3; duplicate++) acknowledge(t, 3);
-    t.expect({ flags: "FA", seq: 4381, data: 1460 });
+    t.expect({ flags: "PA", seq: 4381, data: 1460 });
     t.send({ flags: "A", seq: 1, ack: 5842 });
     expect(t.stateName).toBe("FIN-WAIT-2");
   });

@@ -1,3 +1,4 @@
+import type { Ipv4 } from "../address.ts";
 import { type Sequence, sequenceAdd, sequenceAfter, sequenceBefore, sequenceDistance } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import {
@@ -7,22 +8,28 @@ import {
   readAcknowledgment,
   readFlags,
   readSequenceNumber,
-  readSynOptions,
   readTcpHeaderLength,
   readWindow,
   SYN,
+  TCP_HEADER_LENGTH,
 } from "../wire/tcp.ts";
+import { TcpOptions } from "../wire/tcp-options.ts";
 import { State, type TcpConnection } from "./connection.ts";
 import type { CloseReason } from "./flow.ts";
+import { SackBlocks } from "./sack-blocks.ts";
 
-/** The duplicate acknowledgments that signal a loss (RFC 5681, 3.2). */
-const DUPLICATES = 3;
 const NEVER = Number.POSITIVE_INFINITY;
+/** After so long without a segment a peer's clock may have wrapped: 24 days (RFC 7323, 5.5). */
+const TIMESTAMP_LIFETIME_MS = 24 * 24 * 60 * 60 * 1000;
+/** How often small segments alone must arrive, so that an outage of the link is not taken for a small path. */
+const SMALLER_SEGMENTS_THAT_TELL = 2;
+/** What a segment without options says. */
+const NO_OPTIONS = new TcpOptions();
 
 export interface ReceiverOptions {
   readonly statistics: StackStatistics;
-  /** Our own maximum segment size. */
-  readonly maximumSegment: () => number;
+  /** The largest segment that fits the link and the path to an address. */
+  readonly maximumSegment: (address: Ipv4) => number;
   readonly wake: (connection: TcpConnection) => void;
   readonly reschedule: (connection: TcpConnection) => void;
   /** Takes the connection out of every table and tells its handler. */
@@ -31,6 +38,12 @@ export interface ReceiverOptions {
   readonly enterTimeWait: (connection: TcpConnection) => void;
   /** TIME-WAIT starts anew, because its FIN came again. */
   readonly restartTimeWait: (connection: TcpConnection) => void;
+  /** The handshake of a connection that the peer began is complete. */
+  readonly established: (connection: TcpConnection) => void;
+  /** The peer gets small segments and no large ones. */
+  readonly pathTooSmall: (connection: TcpConnection, bytes: number) => void;
+  /** Sends an acknowledgment now, and not at the end of the turn. */
+  readonly acknowledge: (connection: TcpConnection) => void;
   /** Sends an acknowledgment that challenges the sender to show that it knows the connection (RFC 5961). */
   readonly challenge: (connection: TcpConnection) => void;
   /** Answers a segment that belongs to no connection with a reset. */
@@ -40,6 +53,7 @@ export interface ReceiverOptions {
 /** What a segment does to its connection (RFC 9293, 3.10.7). */
 export class Receiver {
   readonly #options: ReceiverOptions;
+  readonly #segmentOptions = new TcpOptions();
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
@@ -60,6 +74,12 @@ export class Receiver {
     const headerLength = readTcpHeaderLength(view, segment);
     const data = segment + headerLength;
     const dataLength = length - headerLength;
+    let options = NO_OPTIONS;
+    if (headerLength > TCP_HEADER_LENGTH) {
+      options = this.#segmentOptions;
+      options.read(view, segment);
+    }
+    connection.heardAt = now;
 
     // What nearly every segment is: in order, on an established connection, with nothing but ACK (and PSH).
     if (
@@ -68,9 +88,16 @@ export class Receiver {
       sequence === connection.receiveNext &&
       connection.outOfOrder.isEmpty &&
       !connection.finSeen &&
-      dataLength <= sequenceDistance(connection.receiveEdge, sequence)
+      dataLength <= sequenceDistance(connection.receiveEdge, sequence) &&
+      (!connection.timestamps ||
+        (options.hasTimestamps && ((options.timestampValue - connection.recentTimestamp) | 0) >= 0))
     ) {
-      if (!this.#acknowledge(connection, view, segment, sequence, dataLength, now)) return;
+      // The value to echo is that of the first segment since the last acknowledgment (RFC 7323, 4.3).
+      if (sequence === connection.lastAcknowledgmentSent) {
+        connection.recentTimestamp = options.timestampValue;
+        connection.recentTimestampAt = now;
+      }
+      if (!this.#acknowledge(connection, view, segment, sequence, dataLength, options, now)) return;
       if (dataLength > 0) {
         this.#deliver(connection, bytes, data, dataLength);
         this.#options.wake(connection);
@@ -78,7 +105,7 @@ export class Receiver {
       return;
     }
     if (connection.state === State.synSent) {
-      this.#receiveInSynSent(connection, view, packet, segment, length, now);
+      this.#receiveInSynSent(connection, bytes, view, packet, segment, length, options, now);
       return;
     }
     if (connection.state === State.synReceived && (flags & (RST | ACK)) === ACK) {
@@ -88,7 +115,23 @@ export class Receiver {
         return;
       }
     }
-    this.#receiveInOrderOfChecks(connection, bytes, view, segment, flags, sequence, data, dataLength, now);
+    if (connection.timestamps && (flags & RST) === 0 && !this.#acceptTimestamps(connection, options, now)) return;
+    this.#receiveInOrderOfChecks(connection, bytes, view, segment, flags, sequence, data, dataLength, options, now);
+  }
+
+  /** Protection against wrapped sequence numbers (RFC 7323, 5.3, R1): false when the segment is an old one. */
+  #acceptTimestamps(connection: TcpConnection, options: TcpOptions, now: number): boolean {
+    if (!options.hasTimestamps) {
+      // Every segment of such a connection has the option (RFC 7323, 3.2).
+      this.#options.statistics.tcpTimestampRejects++;
+      return false;
+    }
+    const isOlder = ((options.timestampValue - connection.recentTimestamp) | 0) < 0;
+    if (!isOlder || now - connection.recentTimestampAt > TIMESTAMP_LIFETIME_MS) return true;
+    this.#options.statistics.tcpTimestampRejects++;
+    connection.acknowledgeNow = true;
+    this.#options.wake(connection);
+    return false;
   }
 
   /** The checks of RFC 9293, 3.10.7.4 in their order. */
@@ -101,6 +144,7 @@ export class Receiver {
     sequence: Sequence,
     data: number,
     dataLength: number,
+    options: TcpOptions,
     now: number,
   ): void {
     const window = sequenceDistance(connection.receiveEdge, connection.receiveNext);
@@ -140,17 +184,27 @@ export class Receiver {
     if (outside) {
       // A keep-alive, a window probe, a retransmission or nonsense: the answer is an acknowledgment (3.10.7.4, first).
       connection.acknowledgeNow = true;
+      if (ahead < 0 && dataLength > 0) this.#reportDuplicate(connection, sequence, dataLength);
       this.#options.wake(connection);
       if (connection.state === State.timeWait && fin) this.#options.restartTimeWait(connection);
       // A duplicate's acknowledgment may still be news; one from beyond the window is not believed, and the handshake
       // is completed only from within it.
       if (ahead > window || connection.state === State.synReceived) return;
-      this.#acknowledge(connection, view, segment, sequence, dataLength, now);
+      this.#acknowledge(connection, view, segment, sequence, dataLength, options, now);
       return;
+    }
+    if (
+      connection.timestamps &&
+      !sequenceAfter(sequence, connection.lastAcknowledgmentSent) &&
+      sequenceAfter(options.timestampValue, connection.recentTimestamp)
+    ) {
+      connection.recentTimestamp = options.timestampValue;
+      connection.recentTimestampAt = now;
     }
     if (ahead < 0) {
       start = connection.receiveNext;
       const skip = Math.min(dataLength, -ahead);
+      if (skip > 0) this.#reportDuplicate(connection, sequence, skip);
       data += skip;
       dataLength -= skip;
       connection.acknowledgeNow = true;
@@ -161,14 +215,26 @@ export class Receiver {
       fin = false;
       connection.acknowledgeNow = true;
     }
-    if (!this.#acknowledge(connection, view, segment, sequence, dataLength, now)) return;
+    if (!this.#acknowledge(connection, view, segment, sequence, dataLength, options, now)) return;
     if ((flags & SYN) !== 0) {
       // The window of a SYN is never scaled (RFC 7323, 2.2).
       connection.sendWindow = readWindow(view, segment);
       connection.largestSendWindow = connection.sendWindow;
     }
-    if (connection.state === State.synReceived && !this.#establish(connection)) return;
+    if (connection.state === State.synReceived && !this.#establish(connection, now)) return;
     this.#options.wake(connection);
+    this.#receiveText(connection, bytes, start, data, dataLength, fin);
+  }
+
+  /** Takes in the data and the FIN of a segment, trimmed to the window (RFC 9293, 3.10.7.4, seventh and eighth). */
+  #receiveText(
+    connection: TcpConnection,
+    bytes: Uint8Array,
+    start: Sequence,
+    data: number,
+    dataLength: number,
+    fin: boolean,
+  ): void {
     if (!canReceive(connection)) return;
     if (fin) {
       // Even ahead of a gap, which the acknowledgment then tells of.
@@ -176,29 +242,53 @@ export class Receiver {
       if (!connection.finSeen) connection.finSequence = sequenceAdd(start, dataLength);
       connection.finSeen = true;
     }
-    if (dataLength > 0) this.#receiveData(connection, bytes, start, data, dataLength);
+    if (dataLength > 0) {
+      if (start === connection.receiveNext) this.#deliver(connection, bytes, data, dataLength);
+      else this.#hold(connection, bytes, start, data, dataLength);
+    }
+    if (!connection.outOfOrder.isEmpty) this.#drain(connection);
     if (connection.finSeen && connection.receiveNext === connection.finSequence && canReceive(connection)) {
       this.#receiveFin(connection);
     }
   }
 
-  #receiveData(connection: TcpConnection, bytes: Uint8Array, start: Sequence, data: number, dataLength: number): void {
-    if (start !== connection.receiveNext) {
-      connection.outOfOrder.insert(start, bytes, data, dataLength);
-      this.#options.statistics.tcpOutOfOrder++;
-      // A duplicate acknowledgment at once tells the sender of the gap (RFC 5681, 4.2).
-      connection.acknowledgeNow = true;
-      return;
+  /** Keeps data that is ahead of a gap, and tells the peer at once (RFC 5681, 4.2; RFC 2018, 4). */
+  #hold(connection: TcpConnection, bytes: Uint8Array, start: Sequence, data: number, dataLength: number): void {
+    const { outOfOrder } = connection;
+    const end = sequenceAdd(start, dataLength);
+    // What was held before, and is therefore reported as a duplicate (RFC 2883, 4.2).
+    const held = outOfOrder.isEmpty ? end : outOfOrder.firstHeld(start, end);
+    const heldEnd = outOfOrder.heldUntil(held);
+    const result = outOfOrder.insert(start, bytes, data, dataLength);
+    this.#options.statistics.tcpOutOfOrder++;
+    if (connection.selective) {
+      const blocks = connection.blocks ?? new SackBlocks();
+      connection.blocks = blocks;
+      // The first block is the whole stretch that the segment is part of (RFC 2018, 4).
+      const at = result === "refused" ? held : start;
+      blocks.held(outOfOrder.heldFrom(at), outOfOrder.heldUntil(at));
+      if (held !== end) blocks.duplicate(held, sequenceBefore(heldEnd, end) ? heldEnd : end);
     }
-    this.#deliver(connection, bytes, data, dataLength);
-    if (connection.outOfOrder.isEmpty) return;
-    // A segment that fills a gap is acknowledged at once (RFC 5681, 4.2).
-    connection.acknowledgeNow = true;
+    this.#options.acknowledge(connection);
+  }
+
+  /** Delivers what was held and is in order now. */
+  #drain(connection: TcpConnection): void {
     for (;;) {
       const held = connection.outOfOrder.take(connection.receiveNext);
       if (held === null || !canReceive(connection)) break;
       this.#deliver(connection, held, 0, held.length);
+      // A segment that fills a gap is acknowledged at once (RFC 5681, 4.2).
+      connection.acknowledgeNow = true;
     }
+    connection.blocks?.advance(connection.receiveNext);
+  }
+
+  /** Reports data that had come before (RFC 2883, 4). */
+  #reportDuplicate(connection: TcpConnection, start: Sequence, length: number): void {
+    if (!connection.selective || !connection.isSynchronized || connection.state === State.timeWait) return;
+    connection.blocks ??= new SackBlocks();
+    connection.blocks.duplicate(start, sequenceAdd(start, length));
   }
 
   #deliver(connection: TcpConnection, bytes: Uint8Array, offset: number, length: number): void {
@@ -237,7 +327,11 @@ export class Receiver {
       // TIME-WAIT is not to be ended by a reset (RFC 1337, 3).
       return;
     }
-    this.#options.remove(connection, state === State.lastAck || state === State.closing ? "finished" : "reset");
+    let reason: CloseReason = "reset";
+    if (state === State.lastAck || state === State.closing) reason = "finished";
+    // A connection of ours that the peer's crossed (RFC 9293, 3.10.7.4, second).
+    else if (state === State.synReceived && connection.isActive) reason = "refused";
+    this.#options.remove(connection, reason);
   }
 
   /**
@@ -251,6 +345,7 @@ export class Receiver {
     segment: number,
     sequence: Sequence,
     dataLength: number,
+    options: TcpOptions,
     now: number,
   ): boolean {
     const acknowledgment = readAcknowledgment(view, segment);
@@ -271,16 +366,20 @@ export class Receiver {
       }
       return true;
     }
-    if (advanced > 0) {
-      this.#advance(connection, acknowledgment, advanced, now);
-    } else if (
+    const { sent } = connection;
+    // An answer to a window probe is no sign of a loss: nothing else is in flight then.
+    const isDuplicate =
+      advanced === 0 &&
       dataLength === 0 &&
       window === connection.sendWindow &&
-      // An answer to a window probe is no sign of a loss: nothing else is in flight then.
-      connection.sendNext !== connection.sendUnacknowledged &&
-      connection.isSynchronized
-    ) {
-      this.#countDuplicate(connection);
+      !sent.isEmpty &&
+      (readFlags(view, segment) & (SYN | FIN)) === 0;
+    if (advanced > 0) this.#advance(connection, acknowledgment, now);
+    if (advanced > 0 || isDuplicate || options.sackBlocks > 0) {
+      connection.recovery.acknowledged(connection, acknowledgment, advanced, options, isDuplicate, now);
+      this.#options.reschedule(connection);
+      this.#options.wake(connection);
+      if (advanced > 0) this.#tellWritable(connection);
     }
     // Only a segment that is newer than the last one that set the window may set it again (3.10.7.4, "Send Window").
     if (
@@ -289,8 +388,10 @@ export class Receiver {
         !sequenceBefore(acknowledgment, connection.windowUpdateAcknowledgment))
     ) {
       if (window !== connection.sendWindow) {
-        // The doublings of the probes' interval say nothing of the path.
-        if (connection.sendWindow === 0) connection.timeout.resetBackoff();
+        if (window > connection.sendWindow) {
+          connection.probeBackoff = 0;
+          connection.stalledSince = now;
+        }
         connection.sendWindow = window;
         if (window > connection.largestSendWindow) connection.largestSendWindow = window;
         this.#options.wake(connection);
@@ -301,15 +402,11 @@ export class Receiver {
     return this.#ownFinAcknowledged(connection);
   }
 
-  #advance(connection: TcpConnection, acknowledgment: Sequence, advanced: number, now: number): void {
-    if (connection.roundTripStart >= 0 && !sequenceBefore(acknowledgment, connection.roundTripSequence)) {
-      // A measured time of zero would read as "no sample yet".
-      connection.timeout.sample(Math.max(0.01, now - connection.roundTripStart));
-      connection.roundTripStart = -1;
-    }
-    // The doublings of the timeout stay until there is a new sample (RFC 6298, 5.7): a round trip above the timeout is
-    // never measured otherwise.
+  /** The edge of what the peer has moves forward: what it has is not needed any more. */
+  #advance(connection: TcpConnection, acknowledgment: Sequence, now: number): void {
     connection.retransmissions = 0;
+    connection.stalledSince = now;
+    connection.probeBackoff = 0;
     connection.sendUnacknowledged = acknowledgment;
     if (sequenceBefore(connection.sendNext, acknowledgment)) connection.sendNext = acknowledgment;
     const fromBuffer = Math.min(
@@ -321,57 +418,25 @@ export class Receiver {
       connection.bufferStart = sequenceAdd(connection.bufferStart, fromBuffer);
       connection.growSendLimit(fromBuffer);
     }
-    this.#recover(connection, acknowledgment, advanced);
-    connection.retransmitAt = connection.sendMaximum === acknowledgment ? NEVER : now + connection.timeout.milliseconds;
-    if (connection.retransmitAt !== NEVER) this.#options.reschedule(connection);
-    this.#options.wake(connection);
+    if (connection.isTryingSmaller) this.#checkSmaller(connection, acknowledgment);
+  }
+
+  /** Half of a segment was sent, after the whole had been lost repeatedly: has it alone arrived? (RFC 4821, 7.7) */
+  #checkSmaller(connection: TcpConnection, acknowledgment: Sequence): void {
+    connection.isTryingSmaller = false;
+    if (acknowledgment !== connection.smallerSegmentEnd) {
+      connection.smallerSegments = 0;
+    } else if (++connection.smallerSegments >= SMALLER_SEGMENTS_THAT_TELL) {
+      connection.smallerSegments = 0;
+      this.#options.pathTooSmall(connection, connection.smallerSegmentSize);
+    }
+  }
+
+  #tellWritable(connection: TcpConnection): void {
     // Half a buffer of room is worth the owner's attention; less would have it woken for every acknowledgment.
-    if (connection.writableWanted && connection.sendRoom >= connection.sendLimit >> 1) {
-      connection.writableWanted = false;
-      connection.handler?.writable(connection);
-    }
-  }
-
-  #recover(connection: TcpConnection, acknowledgment: Sequence, advanced: number): void {
-    connection.duplicateAcknowledgments = 0;
-    if (!connection.inRecovery) {
-      // The point moves along, so that it is never so old that the comparison wraps.
-      const covered = sequenceAdd(acknowledgment, -1);
-      if (sequenceAfter(covered, connection.recoveryPoint)) connection.recoveryPoint = covered;
-      connection.congestion.acknowledged(advanced);
-      return;
-    }
-    if (sequenceBefore(acknowledgment, connection.recoveryPoint)) {
-      // What follows the acknowledged part was lost as well (RFC 6582, 3.2, step 3).
-      connection.congestion.partialAcknowledgment(advanced);
-      connection.retransmitFirst = true;
-      return;
-    }
-    connection.inRecovery = false;
-    connection.congestion.leaveRecovery();
-  }
-
-  #countDuplicate(connection: TcpConnection): void {
-    connection.duplicateAcknowledgments++;
-    if (connection.inRecovery) {
-      connection.congestion.inflate();
-      this.#options.wake(connection);
-      return;
-    }
-    // Until more than the last recovery or timeout covered is acknowledged, duplicates may come from what was sent again
-    // then (RFC 6582, 3.2, step 2).
-    if (
-      connection.duplicateAcknowledgments < DUPLICATES ||
-      !sequenceAfter(connection.sendUnacknowledged, connection.recoveryPoint)
-    ) {
-      return;
-    }
-    connection.inRecovery = true;
-    connection.recoveryPoint = connection.sendMaximum;
-    connection.congestion.enterRecovery(sequenceDistance(connection.sendMaximum, connection.sendUnacknowledged));
-    connection.retransmitFirst = true;
-    this.#options.statistics.tcpFastRetransmissions++;
-    this.#options.wake(connection);
+    if (!connection.writableWanted || connection.sendRoom < connection.sendLimit >> 1) return;
+    connection.writableWanted = false;
+    connection.handler?.writable(connection);
   }
 
   /** Moves on when our FIN has been acknowledged; false when that ends the connection. */
@@ -394,8 +459,15 @@ export class Receiver {
   }
 
   /** Our SYN was acknowledged: false when the owner ended the connection upon hearing so. */
-  #establish(connection: TcpConnection): boolean {
+  #establish(connection: TcpConnection, now: number): boolean {
     connection.state = State.established;
+    if (connection.synSentAt >= 0) {
+      connection.roundTrip.sample(now - connection.synSentAt, now);
+      connection.synSentAt = -1;
+    }
+    if (connection.sent.isEmpty) connection.retransmitAt = NEVER;
+    connection.restartKeepAlive(now);
+    this.#options.established(connection);
     connection.handler?.established(connection);
     return !isClosed(connection);
   }
@@ -403,10 +475,12 @@ export class Receiver {
   /** RFC 9293, 3.10.7.3. */
   #receiveInSynSent(
     connection: TcpConnection,
+    bytes: Uint8Array,
     view: DataView,
     packet: number,
     segment: number,
     length: number,
+    options: TcpOptions,
     now: number,
   ): void {
     const flags = readFlags(view, segment);
@@ -421,28 +495,28 @@ export class Receiver {
       return;
     }
     if ((flags & SYN) === 0) return;
-    const options = readSynOptions(view, segment);
     const sequence = readSequenceNumber(view, segment);
-    connection.startReceiving(
-      sequence,
-      readWindow(view, segment),
-      Math.min(options.maximumSegmentSize, this.#options.maximumSegment()),
-      options.windowShift,
-    );
+    const largest = Math.min(options.maximumSegmentSize, this.#options.maximumSegment(connection.remoteAddress));
+    connection.startReceiving(sequence, readWindow(view, segment), largest, options, now);
+    const headerLength = readTcpHeaderLength(view, segment);
+    const data = segment + headerLength;
+    const room = sequenceDistance(connection.receiveEdge, connection.receiveNext);
+    const dataLength = Math.min(length - headerLength, Math.max(0, room));
+    const fin = (flags & FIN) !== 0 && dataLength === length - headerLength;
     if (!acceptable) {
       // Simultaneous open: both SYNs crossed, so ours goes out again with an acknowledgment.
       connection.state = State.synReceived;
       connection.synDue = true;
+      connection.keepEarlyText(bytes, data, dataLength, fin);
       this.#options.wake(connection);
       return;
     }
-    // Data on a SYN-ACK is left for the peer to send again: it is rare and the window was not known to it.
-    connection.state = State.established;
     connection.windowUpdateAcknowledgment = acknowledgment;
-    this.#advance(connection, acknowledgment, 1, now);
+    this.#advance(connection, acknowledgment, now);
     connection.acknowledgeNow = true;
     this.#options.wake(connection);
-    connection.handler?.established(connection);
+    if (!this.#establish(connection, now)) return;
+    this.#receiveText(connection, bytes, connection.receiveNext, data, dataLength, fin);
   }
 }
 

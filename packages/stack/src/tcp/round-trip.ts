@@ -1,36 +1,65 @@
-/** RFC 6298 asks for 1 s; on a link without a queue Linux's 200 ms is as safe and repairs a loss sooner. */
-export const MINIMUM_RTO_MS = 200;
+import type { Sequence } from "../sequence.ts";
+
+/**
+ * RFC 6298 asks for a timeout of 1 s at least. On a link without a queue 200 ms is as safe and repairs a loss sooner; as
+ * Linux does, it is kept above the smoothed round trip, which grows with the load.
+ */
+export const MINIMUM_VARIATION_MS = 200;
 export const MAXIMUM_RTO_MS = 60_000;
 const INITIAL_RTO_MS = 1000;
+/** For how long the shortest round trip stands, in milliseconds; a path may become longer. */
+const MINIMUM_LASTS_MS = 60_000;
 
-/** The retransmission timeout (RFC 6298): a smoothed round trip plus four times its variation, doubled per expiry. */
-export class RetransmissionTimeout {
-  #smoothed = 0;
+/** The round-trip time of a connection and its retransmission timeout (RFC 6298). */
+export class RoundTrip {
+  /** Whether there has been a sample. */
+  isKnown = false;
+  /** The smoothed round-trip time in milliseconds, 0 before the first sample. */
+  smoothed = 0;
+  /** The shortest round trip of the last minute or two, in milliseconds; Infinity before the first sample. */
+  minimum = Number.POSITIVE_INFINITY;
+  /** The sequence number whose acknowledgment ends the round trip being counted. */
+  roundEnd: Sequence = 0;
   #variation = 0;
   #base = INITIAL_RTO_MS;
   #backoff = 0;
+  #recentMinimum = Number.POSITIVE_INFINITY;
+  #recentSince = 0;
 
   /** The timeout in milliseconds, with the doublings of the expiries so far. */
-  get milliseconds(): number {
+  get timeout(): number {
     return Math.min(MAXIMUM_RTO_MS, this.#base * 2 ** this.#backoff);
   }
 
-  /** The smoothed round-trip time in milliseconds, 0 before the first sample. */
-  get smoothed(): number {
-    return this.#smoothed;
+  /** The timeout in milliseconds before any doubling. */
+  get base(): number {
+    return this.#base;
   }
 
   /** Takes in a measured round trip, never one of a retransmitted segment (Karn's algorithm, RFC 6298, 3). */
-  sample(milliseconds: number): void {
-    if (this.#smoothed === 0) {
-      this.#smoothed = milliseconds;
+  sample(milliseconds: number, now: number): void {
+    if (!this.isKnown) {
+      this.isKnown = true;
+      this.smoothed = milliseconds;
       this.#variation = milliseconds / 2;
     } else {
-      this.#variation = 0.75 * this.#variation + 0.25 * Math.abs(this.#smoothed - milliseconds);
-      this.#smoothed = 0.875 * this.#smoothed + 0.125 * milliseconds;
+      this.#variation = 0.75 * this.#variation + 0.25 * Math.abs(this.smoothed - milliseconds);
+      this.smoothed = 0.875 * this.smoothed + 0.125 * milliseconds;
     }
-    this.#base = Math.min(MAXIMUM_RTO_MS, Math.max(MINIMUM_RTO_MS, this.#smoothed + 4 * this.#variation));
+    this.#base = Math.min(MAXIMUM_RTO_MS, this.smoothed + Math.max(MINIMUM_VARIATION_MS, 4 * this.#variation));
     this.#backoff = 0;
+    this.observeMinimum(milliseconds, now);
+  }
+
+  /** Takes in a round trip for the shortest one alone. */
+  observeMinimum(milliseconds: number, now: number): void {
+    if (now - this.#recentSince > MINIMUM_LASTS_MS) {
+      this.minimum = this.#recentMinimum;
+      this.#recentMinimum = Number.POSITIVE_INFINITY;
+      this.#recentSince = now;
+    }
+    if (milliseconds < this.#recentMinimum) this.#recentMinimum = milliseconds;
+    if (milliseconds < this.minimum) this.minimum = milliseconds;
   }
 
   /** Notes that the timer expired (RFC 6298, 5.5). */
@@ -39,8 +68,8 @@ export class RetransmissionTimeout {
     if (this.#backoff < 10) this.#backoff++;
   }
 
-  /** Forgets the doublings, which were of window probes and say nothing of the path. */
-  resetBackoff(): void {
+  /** The timeout turned out spurious: its doubling says nothing of the path. */
+  undoBackOff(): void {
     this.#backoff = 0;
   }
 }

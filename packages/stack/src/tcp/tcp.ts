@@ -8,32 +8,39 @@ import {
   type UnreachableCode,
 } from "../icmp/unreachable.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
-import { type Sequence, sequenceAfter } from "../sequence.ts";
+import { type Sequence, sequenceAdd, sequenceAfter, sequenceDistance } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { TimerQueue } from "../timer-queue.ts";
 import { TokenBucket } from "../token-bucket.ts";
-import { PROTOCOL_TCP, readDestination, readSource } from "../wire/ipv4.ts";
+import { IPV4_HEADER_LENGTH, PROTOCOL_TCP, readDestination, readSource } from "../wire/ipv4.ts";
 import {
   ACK,
   checkTcpSegment,
+  FIN,
   RST,
   readFlags,
   readSequenceNumber,
-  readSynOptions,
   readTcpDestinationPort,
+  readTcpHeaderLength,
   readTcpPorts,
   readTcpSourcePort,
   readWindow,
   SYN,
+  TCP_HEADER_LENGTH,
 } from "../wire/tcp.ts";
-import { type ConnectionOwner, State, TcpConnection } from "./connection.ts";
+import { TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
+import { type ConnectionOwner, type SharedState, State, TcpConnection } from "./connection.ts";
 import type { CloseReason, FourTuple, RejectReason, TcpFlow, TcpHandler, TcpRequestHandler } from "./flow.ts";
 import { FlowTable } from "./flow-table.ts";
-import { InitialSequenceNumbers } from "./isn.ts";
+import { InitialSequenceNumbers, TimestampOffsets } from "./isn.ts";
+import { LinkLoad } from "./link-load.ts";
+import { nextMtu, PathMtuCache } from "./path-mtu.ts";
 import { PendingRequest, type RequestOwner } from "./pending-request.ts";
 import { Receiver } from "./receiver.ts";
 import { ResetSender } from "./reset-sender.ts";
+import { Delivery, SegmentRingPool } from "./retransmission-queue.ts";
 import { BufferPool } from "./send-buffer.ts";
+import type { TcpSettings } from "./settings.ts";
 import { Transmitter } from "./transmitter.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -51,27 +58,19 @@ const REQUEST_TIMEOUT_MS = 180_000;
 const INITIAL_BUFFER = 64 * 1024;
 /** The buffer of a new flow when the budget is spent. */
 const SMALLEST_BUFFER = 16 * 1024;
+/** Bytes of an IPv4 and a TCP header without options. */
+const HEADERS_LENGTH = IPV4_HEADER_LENGTH + TCP_HEADER_LENGTH;
 const CHALLENGES_PER_SECOND = 100;
 const EPHEMERAL_FIRST = 49152;
 const EPHEMERAL_COUNT = 65536 - EPHEMERAL_FIRST;
 
-/** What bounds a stack's TCP. */
-export interface TcpLimits {
-  /** Connections in all states but TIME-WAIT. */
-  readonly maximumConnections: number;
-  /** Requests that wait for their owner; beyond, the oldest is cancelled. */
-  readonly maximumRequests: number;
-  /** Bytes that the buffers of all flows may promise beyond the smallest size of each. */
-  readonly bufferBudget: number;
-}
+/** Expiries after which a large segment is tried in halves, in case the path does not carry it (RFC 4821, 7.7). */
+const EXPIRIES_BEFORE_SMALLER = 2;
+/** What is tried then is half of the segment, within these bounds (RFC 8899, 5.1.2: every path is taken to carry it). */
+const LARGEST_TRIAL = 1024;
+const SMALLEST_TRIAL = 536;
 
-export const DEFAULT_TCP_LIMITS: TcpLimits = {
-  maximumConnections: 16384,
-  maximumRequests: 1024,
-  bufferBudget: 256 * 1024 * 1024,
-};
-
-export interface TcpOptions {
+export interface TcpEnvironment {
   readonly output: Ipv4Output;
   readonly icmp: Icmp;
   readonly statistics: StackStatistics;
@@ -82,26 +81,31 @@ export interface TcpOptions {
   readonly request: TcpRequestHandler;
   /** There is something to send, found outside of {@link Tcp.receive}. */
   readonly wake: () => void;
-  readonly limits: TcpLimits;
+  readonly settings: TcpSettings;
   /** Chooses the first sequence number of each connection; {@link InitialSequenceNumbers} when absent. */
   readonly initialSequence: ((tuple: FourTuple) => Sequence) | undefined;
 }
 
 /** All connections of a stack (RFC 9293): finds the one a segment is for, makes and ends them, and keeps their time. */
 export class Tcp implements ConnectionOwner, RequestOwner {
-  readonly #options: TcpOptions;
-  readonly #pool = new BufferPool();
+  readonly #options: TcpEnvironment;
+  readonly #shared: SharedState;
   readonly #flows: FlowTable<TcpConnection>;
   readonly #timers = new TimerQueue<TcpConnection>();
   readonly #initialSequence: (tuple: FourTuple) => Sequence;
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
   readonly #resets: ResetSender;
+  readonly #timestampOffsets: TimestampOffsets;
+  readonly #paths = new PathMtuCache();
+  readonly #synOptions = new TcpOptions();
   readonly #challenges = new TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_PER_SECOND);
   /** By port, then by address; address 0 listens on every address. */
   readonly #listeners = new Map<number, Map<Ipv4, TcpRequestHandler>>();
   /** Requests by connection, oldest first. */
   readonly #requests = new Map<TcpConnection, PendingRequest>();
+  /** Connections that peers began and whose handshake is not complete, requests included, oldest first. */
+  readonly #halfOpen = new Set<TcpConnection>();
   /** Connections in TIME-WAIT, oldest first. */
   readonly #timeWait = new Set<TcpConnection>();
   /** Connections with something to send, in the order in which they have their turns. */
@@ -110,7 +114,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   #reserved = 0;
   #nextEphemeral: number;
 
-  constructor(options: TcpOptions) {
+  constructor(options: TcpEnvironment) {
     this.#options = options;
     const random = new Uint8Array(6);
     options.randomBytes(random);
@@ -119,18 +123,31 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#nextEphemeral = view.getUint16(4) % EPHEMERAL_COUNT;
     const numbers = new InitialSequenceNumbers(options.randomBytes);
     this.#initialSequence = options.initialSequence ?? ((tuple) => numbers.next(tuple, options.now()));
-    const { output, statistics, route } = options;
-    const reschedule = (connection: TcpConnection) => this.#reschedule(connection);
-    this.#transmitter = new Transmitter({ output, statistics, route, reschedule });
+    this.#timestampOffsets = new TimestampOffsets(options.randomBytes);
+    const { output, statistics, route, settings } = options;
+    const load = new LinkLoad(settings.receiveRing);
+    this.#shared = {
+      buffers: new BufferPool(),
+      segments: new SegmentRingPool(),
+      delivery: new Delivery(),
+      load,
+      statistics,
+      settings,
+    };
+    const reschedule = (connection: TcpConnection) => this.reschedule(connection);
+    this.#transmitter = new Transmitter({ output, statistics, settings, load, route, reschedule });
     this.#resets = new ResetSender({ output, statistics, route });
     this.#receiver = new Receiver({
       statistics,
-      maximumSegment: () => this.#transmitter.maximumSegment,
+      maximumSegment: (address) => this.#maximumSegmentTo(address),
       wake: (connection) => this.wake(connection),
       reschedule,
+      established: (connection) => this.#halfOpen.delete(connection),
       remove: (connection, reason) => this.#remove(connection, reason),
       enterTimeWait: (connection) => this.#enterTimeWait(connection),
       restartTimeWait: (connection) => this.#restartTimeWait(connection),
+      pathTooSmall: (connection, bytes) => this.#limitPath(connection, bytes + HEADERS_LENGTH),
+      acknowledge: (connection) => this.#acknowledge(connection),
       challenge: (connection) => this.#challenge(connection),
       reset: (view, packet, segment, length) => this.#resets.answer(view, packet, segment, length),
     });
@@ -197,6 +214,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     }
     const connection = this.#newConnection(localAddress, localPort, remoteAddress, remotePort);
     connection.handler = handler;
+    connection.isActive = true;
     connection.state = State.synSent;
     this.#startSending(connection);
     this.#options.statistics.tcpDialed++;
@@ -217,12 +235,12 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     statistics.tcpSegmentsReceived++;
     const connection = this.#flows.get(source, destination, readTcpPorts(view, segment));
     if (connection === null) {
-      this.#receiveUnknown(view, packet, segment, length);
+      this.#receiveUnknown(bytes, view, packet, segment, length);
     } else if (connection.state === State.requested) {
-      this.#receiveRequested(connection, view, packet, segment, length);
+      this.#receiveRequested(connection, bytes, view, packet, segment, length);
     } else if (connection.state === State.timeWait && this.#isNewerSyn(connection, view, segment)) {
       this.#remove(connection, "finished");
-      this.#receiveUnknown(view, packet, segment, length);
+      this.#receiveUnknown(bytes, view, packet, segment, length);
     } else {
       this.#receiver.receive(connection, bytes, view, packet, segment, length, this.#options.now());
     }
@@ -234,6 +252,22 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     const connection = this.#flows.get(tuple.remoteAddress, tuple.localAddress, ports);
     if (connection === null || connection.state !== State.synSent || sequence !== connection.initialSend) return;
     this.#remove(connection, "unreachable");
+  }
+
+  /**
+   * A router on the way to the peer could not pass on a segment of ours (RFC 1191). What it says is believed only of a
+   * segment that is in flight, which an outsider cannot know (RFC 5927, 4).
+   *
+   * @param mtu - what the router's next link carries, 0 when it does not say.
+   */
+  receiveFragmentationNeeded(tuple: FourTuple, sequence: number, mtu: number): void {
+    const ports = (tuple.remotePort << 16) | tuple.localPort;
+    const connection = this.#flows.get(tuple.remoteAddress, tuple.localAddress, ports);
+    if (connection === null || connection.sent.isEmpty) return;
+    const ahead = sequenceDistance(sequence, connection.sendUnacknowledged);
+    if (ahead < 0 || !sequenceAfter(connection.sendNext, sequence)) return;
+    const optionsLength = connection.timestamps ? TIMESTAMPS_LENGTH : 0;
+    this.#limitPath(connection, nextMtu(connection.maximumSegment + optionsLength + HEADERS_LENGTH, mtu));
   }
 
   /**
@@ -275,7 +309,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       const connection = this.#timers.takeDue(now);
       if (connection === null) return;
       this.#expire(connection, now);
-      if (connection.state !== State.closed) this.#reschedule(connection);
+      if (connection.state !== State.closed) this.reschedule(connection);
     }
   }
 
@@ -304,15 +338,15 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     if (this.#awake.length === 1) this.#options.wake();
   }
 
-  abort(connection: TcpConnection): void {
+  abort(connection: TcpConnection, reason: CloseReason = "aborted"): void {
     if (connection.state === State.timeWait || connection.state === State.closed) return;
     // In SYN-SENT there is nothing yet that the peer would have to forget (RFC 9293, 3.10.5).
-    if (connection.state !== State.synSent) this.#transmitter.sendReset(connection);
-    this.#remove(connection, "aborted");
+    if (connection.state !== State.synSent) this.#transmitter.sendReset(connection, this.now());
+    this.#remove(connection, reason);
   }
 
   reserve(connection: TcpConnection, bytes: number): boolean {
-    if (this.#reserved + bytes > this.#options.limits.bufferBudget) return false;
+    if (this.#reserved + bytes > this.#options.settings.bufferBudget) return false;
     this.#reserved += bytes;
     connection.reserved += bytes;
     return true;
@@ -353,14 +387,14 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   #isFull(): boolean {
-    return this.#flows.size - this.#timeWait.size >= this.#options.limits.maximumConnections;
+    return this.#flows.size - this.#timeWait.size >= this.#options.settings.maximumConnections;
   }
 
   #newConnection(localAddress: Ipv4, localPort: number, remoteAddress: Ipv4, remotePort: number): TcpConnection {
     const neighbor = this.#options.route(remoteAddress);
     const connection = new TcpConnection(
       this,
-      this.#pool,
+      this.#shared,
       localAddress,
       localPort,
       remoteAddress,
@@ -376,7 +410,23 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     return connection;
   }
 
+  now(): number {
+    return this.#options.now();
+  }
+
+  /** The largest segment, without options, that fits the link and the path to an address. */
+  #maximumSegmentTo(address: Ipv4): number {
+    return Math.min(this.#transmitter.maximumSegment, this.#paths.get(address, this.now()) - HEADERS_LENGTH);
+  }
+
+  #limitPath(connection: TcpConnection, mtu: number): void {
+    this.#paths.limit(connection.remoteAddress, mtu, this.now());
+    connection.limitSegment(mtu - HEADERS_LENGTH - (connection.timestamps ? TIMESTAMPS_LENGTH : 0));
+  }
+
   #startSending(connection: TcpConnection): void {
+    const { localAddress, remoteAddress } = connection;
+    connection.timestampOffset = this.#timestampOffsets.of(localAddress, remoteAddress);
     connection.startSending(this.#initialSequence(connection));
     this.wake(connection);
   }
@@ -396,14 +446,14 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   /** A segment without a connection (RFC 9293, 3.10.7.1 and 3.10.7.2). */
-  #receiveUnknown(view: DataView, packet: number, segment: number, length: number): void {
+  #receiveUnknown(bytes: Uint8Array, view: DataView, packet: number, segment: number, length: number): void {
     const flags = readFlags(view, segment);
     if ((flags & RST) !== 0) return;
     if ((flags & (SYN | ACK)) !== SYN) {
       this.#resets.answer(view, packet, segment, length);
       return;
     }
-    const { statistics, limits } = this.#options;
+    const { statistics } = this.#options;
     const localAddress = readDestination(view, packet);
     const localPort = readTcpDestinationPort(view, segment);
     const remotePort = readTcpSourcePort(view, segment);
@@ -415,31 +465,34 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       statistics.dropConnectionLimit++;
       return;
     }
-    if (this.#requests.size >= limits.maximumRequests) {
-      for (const oldest of this.#requests.values()) {
-        statistics.dropConnectionLimit++;
-        this.#cancel(oldest);
-        break;
-      }
-    }
-    const connection = this.#newConnection(localAddress, localPort, readSource(view, packet), remotePort);
-    const options = readSynOptions(view, segment);
+    if (this.#halfOpen.size >= this.#options.settings.maximumHalfOpen) this.#evictHalfOpen();
+    const now = this.now();
+    const remoteAddress = readSource(view, packet);
+    const connection = this.#newConnection(localAddress, localPort, remoteAddress, remotePort);
+    const options = this.#synOptions;
+    options.read(view, segment);
     connection.state = State.requested;
-    connection.startReceiving(
-      readSequenceNumber(view, segment),
-      readWindow(view, segment),
-      Math.min(options.maximumSegmentSize, this.#transmitter.maximumSegment),
-      options.windowShift,
-    );
-    connection.expireAt = this.#options.now() + REQUEST_TIMEOUT_MS;
-    this.#reschedule(connection);
+    const largest = Math.min(options.maximumSegmentSize, this.#maximumSegmentTo(remoteAddress));
+    connection.startReceiving(readSequenceNumber(view, segment), readWindow(view, segment), largest, options, now);
+    const headerLength = readTcpHeaderLength(view, segment);
+    connection.keepEarlyText(bytes, segment + headerLength, length - headerLength, (flags & FIN) !== 0);
+    connection.expireAt = now + REQUEST_TIMEOUT_MS;
+    this.reschedule(connection);
+    this.#halfOpen.add(connection);
     const request = new PendingRequest(this, connection);
     this.#requests.set(connection, request);
     (this.#listenerFor(localAddress, localPort) ?? this.#options.request)(request);
   }
 
   /** A segment for a request that its owner has not answered. */
-  #receiveRequested(connection: TcpConnection, view: DataView, packet: number, segment: number, length: number): void {
+  #receiveRequested(
+    connection: TcpConnection,
+    bytes: Uint8Array,
+    view: DataView,
+    packet: number,
+    segment: number,
+    length: number,
+  ): void {
     const request = this.#requests.get(connection);
     if (request === undefined) return;
     const flags = readFlags(view, segment);
@@ -449,17 +502,33 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     } else if ((flags & (SYN | ACK)) === SYN && sequence !== connection.initialReceive) {
       // The peer gave the first attempt up and uses the port again.
       this.#cancel(request);
-      this.#receiveUnknown(view, packet, segment, length);
+      this.#receiveUnknown(bytes, view, packet, segment, length);
     }
     // Otherwise it is the SYN again, which asks for nothing new.
   }
 
+  /** Whether a segment for a connection in TIME-WAIT opens a new one (RFC 9293, 3.6.1; RFC 6191, 2). */
   #isNewerSyn(connection: TcpConnection, view: DataView, segment: number): boolean {
-    const flags = readFlags(view, segment);
-    // A SYN beyond what was received cannot be an old duplicate (RFC 9293, 3.6.1; RFC 6191).
-    return (
-      (flags & (SYN | ACK | RST)) === SYN && sequenceAfter(readSequenceNumber(view, segment), connection.receiveNext)
-    );
+    if ((readFlags(view, segment) & (SYN | ACK | RST)) !== SYN) return false;
+    const options = this.#synOptions;
+    options.read(view, segment);
+    if (connection.timestamps && options.hasTimestamps) {
+      const later = (options.timestampValue - connection.recentTimestamp) | 0;
+      if (later !== 0) return later > 0;
+    }
+    // A SYN beyond what was received cannot be an old duplicate.
+    return sequenceAfter(readSequenceNumber(view, segment), connection.receiveNext);
+  }
+
+  /** Gives up the oldest connection whose handshake is not complete. */
+  #evictHalfOpen(): void {
+    for (const oldest of this.#halfOpen) {
+      this.#options.statistics.dropConnectionLimit++;
+      const request = this.#requests.get(oldest);
+      if (request !== undefined) this.#cancel(request);
+      else this.#remove(oldest, "timeout");
+      return;
+    }
   }
 
   #cancel(request: PendingRequest): void {
@@ -475,8 +544,21 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       else this.#remove(connection, "timeout");
       return;
     }
-    if (connection.retransmitAt <= now) this.#retransmit(connection);
-    if (connection.state === State.closed) return;
+    if (this.#isOutOfPatience(connection, now)) {
+      this.abort(connection, "timeout");
+      return;
+    }
+    if (connection.retransmitAt <= now) {
+      connection.retransmitAt = NEVER;
+      if (connection.timerIsProbe) this.#probeForLoss(connection);
+      else this.#retransmit(connection, now);
+      if (connection.state === State.closed) return;
+    }
+    if (connection.reorderAt <= now) {
+      connection.reorderAt = NEVER;
+      connection.recovery.reorderingTimeout(connection, now);
+      this.wake(connection);
+    }
     if (connection.probeAt <= now) {
       connection.probeAt = NEVER;
       if (++connection.unansweredProbes > MAX_RETRANSMISSIONS) {
@@ -491,34 +573,81 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       connection.acknowledgeNow = true;
       this.wake(connection);
     }
+    if (connection.paceAt <= now) {
+      connection.paceAt = NEVER;
+      this.wake(connection);
+    }
+    if (connection.keepAliveAt <= now) this.#keepAlive(connection, now);
+  }
+
+  /** Whether the user timeout has passed with something unacknowledged (RFC 9293, 3.8.3). */
+  #isOutOfPatience(connection: TcpConnection, now: number): boolean {
+    if (connection.userTimeout === 0 || now < connection.stalledSince + connection.userTimeout) return false;
+    return connection.retransmitAt !== NEVER || connection.probeAt !== NEVER;
+  }
+
+  #probeForLoss(connection: TcpConnection): void {
+    connection.timerIsProbe = false;
+    connection.recovery.probe.isDue = true;
+    this.wake(connection);
+  }
+
+  /** The peer has been silent for long (RFC 9293, 3.8.4; RFC 1122, 4.2.3.6). */
+  #keepAlive(connection: TcpConnection, now: number): void {
+    const { settings, statistics } = this.#options;
+    connection.keepAliveAt = NEVER;
+    if (connection.keepAliveIdle === 0) return;
+    const dueAt = connection.heardAt + connection.keepAliveIdle;
+    if (dueAt > now) {
+      connection.unansweredKeepAlives = 0;
+      connection.keepAliveAt = dueAt;
+      return;
+    }
+    connection.keepAliveAt = now + settings.keepAliveInterval;
+    // While something is in flight or waits for the window, its own timer asks the peer.
+    if (!connection.sent.isEmpty || connection.probeAt !== NEVER) return;
+    if (connection.unansweredKeepAlives >= settings.keepAliveProbes) {
+      this.abort(connection, "timeout");
+      return;
+    }
+    connection.unansweredKeepAlives++;
+    connection.keepAliveDue = true;
+    statistics.tcpKeepAlives++;
+    this.wake(connection);
   }
 
   /** The retransmission timer expired (RFC 6298, 5.4 to 5.7). */
-  #retransmit(connection: TcpConnection): void {
-    connection.retransmitAt = NEVER;
-    connection.roundTripStart = -1;
+  #retransmit(connection: TcpConnection, now: number): void {
     connection.retransmissions++;
-    connection.timeout.backOff();
     this.#options.statistics.tcpTimeouts++;
     if (connection.state === State.synSent || connection.state === State.synReceived) {
+      connection.roundTrip.backOff();
       if (connection.neighbor === null || connection.neighbor.state === "failed")
         this.#remove(connection, "unreachable");
       else if (connection.retransmissions > MAX_SYN_RETRANSMISSIONS) this.#remove(connection, "timeout");
       else connection.synDue = true;
-    } else if (connection.retransmissions > MAX_RETRANSMISSIONS) {
+    } else if (connection.retransmissions > MAX_RETRANSMISSIONS && connection.sendWindow > 0) {
       this.#remove(connection, "timeout");
     } else {
-      connection.congestion.timedOut(connection.inFlight);
-      connection.inRecovery = false;
-      connection.duplicateAcknowledgments = 0;
-      connection.recoveryPoint = connection.sendMaximum;
-      connection.retransmitFirst = false;
-      connection.sendNext = connection.sendUnacknowledged;
+      connection.recovery.timedOut(connection, now);
+      if (connection.retransmissions >= EXPIRIES_BEFORE_SMALLER) this.#trySmaller(connection);
     }
     if (connection.state !== State.closed) this.wake(connection);
   }
 
-  #reschedule(connection: TcpConnection): void {
+  /** Perhaps the path does not carry segments of this size, and nobody tells: a part of it is tried. */
+  #trySmaller(connection: TcpConnection): void {
+    const { sent } = connection;
+    if (connection.isTryingSmaller || sent.isEmpty) return;
+    const size = Math.max(SMALLEST_TRIAL, Math.min(LARGEST_TRIAL, connection.maximumSegment >> 1));
+    if (sent.lengthOf(sent.first) <= size) return;
+    sent.split(sent.first, size);
+    connection.isTryingSmaller = true;
+    connection.smallerSegmentSize = size;
+    connection.smallerSegmentEnd = sequenceAdd(sent.startOf(sent.first), size);
+  }
+
+  reschedule(connection: TcpConnection): void {
     const { deadline } = connection;
     if (deadline !== NEVER) this.#timers.schedule(connection, deadline);
   }
@@ -544,7 +673,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
 
   #restartTimeWait(connection: TcpConnection): void {
     connection.expireAt = this.#options.now() + TIME_WAIT_MS;
-    this.#reschedule(connection);
+    this.reschedule(connection);
   }
 
   #remove(connection: TcpConnection, reason: CloseReason): void {
@@ -552,6 +681,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#flows.delete(connection);
     this.#timers.remove(connection);
     this.#timeWait.delete(connection);
+    this.#halfOpen.delete(connection);
     this.#release(connection);
     connection.finish(State.closed, reason);
   }
@@ -564,7 +694,13 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   #challenge(connection: TcpConnection): void {
     if (!this.#challenges.take(this.#options.now())) return;
     this.#options.statistics.tcpChallengeAcks++;
-    this.#transmitter.sendChallenge(connection);
+    this.#transmitter.sendAcknowledgment(connection, this.now());
+  }
+
+  /** Acknowledges at once; what the link does not take now goes at the end of the turn. */
+  #acknowledge(connection: TcpConnection): void {
+    connection.acknowledgeNow = true;
+    if (!this.#transmitter.sendAcknowledgment(connection, this.now())) this.wake(connection);
   }
 }
 

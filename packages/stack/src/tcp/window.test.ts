@@ -207,7 +207,7 @@ describe("the window offered", () => {
   });
 
   test("is small when the budget is spent", () => {
-    const t = trace({ tcpLimits: { bufferBudget: 1000 } });
+    const t = trace({ tcp: { bufferBudget: 1000 } });
     t.send({ flags: "S", mss: 1460, wscale: 7 });
     t.accept();
     t.expect({ flags: "SA", win: 16_384 });

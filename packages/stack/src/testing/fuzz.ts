@@ -128,7 +128,7 @@ export function fuzzFrames({ seed, goesOn }: FuzzOptions): FuzzReport {
     now: () => now,
     randomBytes: (bytes) => random.fill(bytes),
     wake: () => {},
-    tcpLimits: { maximumConnections: MAX_CONNECTIONS, maximumRequests: MAX_REQUESTS, bufferBudget: 4 * 1024 * 1024 },
+    tcp: { maximumConnections: MAX_CONNECTIONS, maximumHalfOpen: MAX_REQUESTS, bufferBudget: 4 * 1024 * 1024 },
     handlers: {
       tcpRequest: (request) => {
         if (random.oneIn(3)) waiting.push(request);

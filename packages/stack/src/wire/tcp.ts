@@ -1,4 +1,4 @@
-/** The TCP header and its options (RFC 9293, 3.1 and 3.2). */
+/** The fixed part of the TCP header (RFC 9293, 3.1). */
 
 import type { Ipv4 } from "../address.ts";
 import { complement, pseudoHeaderSum, sum } from "./checksum.ts";
@@ -12,14 +12,6 @@ export const RST = 0x04;
 export const PSH = 0x08;
 export const ACK = 0x10;
 export const URG = 0x20;
-
-const OPTION_END = 0;
-const OPTION_NOP = 1;
-const OPTION_MSS = 2;
-const OPTION_WINDOW_SCALE = 3;
-
-/** The largest shift count of window scaling (RFC 7323, 2.3). */
-export const MAX_WINDOW_SHIFT = 14;
 
 /** Why a segment was not accepted by {@link checkTcpSegment}. */
 export type TcpFault = "malformed" | "checksum";
@@ -72,59 +64,6 @@ export function readFlags(view: DataView, segment: number): number {
 /** The window field as it stands, before scaling. */
 export function readWindow(view: DataView, segment: number): number {
   return view.getUint16(segment + 14);
-}
-
-/** The options that a SYN may carry and this stack understands. */
-export interface SynOptions {
-  /** Maximum segment size; 536 when absent (RFC 9293, 3.7.1). */
-  maximumSegmentSize: number;
-  /** Window scale shift count, or -1 when absent. */
-  windowShift: number;
-}
-
-/** The maximum segment size to assume of a peer that does not send the option (RFC 9293, 3.7.1). */
-export const DEFAULT_MSS = 536;
-
-/** Reads the options of a SYN. Options of a wrong length end the reading, as nothing after them can be trusted. */
-export function readSynOptions(view: DataView, segment: number): SynOptions {
-  const options: SynOptions = { maximumSegmentSize: DEFAULT_MSS, windowShift: -1 };
-  const end = segment + readTcpHeaderLength(view, segment);
-  let at = segment + TCP_HEADER_LENGTH;
-  while (at < end) {
-    const kind = view.getUint8(at);
-    if (kind === OPTION_END) break;
-    if (kind === OPTION_NOP) {
-      at++;
-      continue;
-    }
-    if (at + 1 >= end) break;
-    const length = view.getUint8(at + 1);
-    if (length < 2 || at + length > end) break;
-    if (kind === OPTION_MSS && length === 4) options.maximumSegmentSize = view.getUint16(at + 2);
-    if (kind === OPTION_WINDOW_SCALE && length === 3) {
-      options.windowShift = Math.min(view.getUint8(at + 2), MAX_WINDOW_SHIFT);
-    }
-    at += length;
-  }
-  return options;
-}
-
-/** Bytes that {@link writeSynOptions} writes. */
-export function synOptionsLength(options: SynOptions): number {
-  return options.windowShift >= 0 ? 8 : 4;
-}
-
-/** Writes MSS and, unless the shift is -1, window scale. */
-export function writeSynOptions(view: DataView, at: number, options: SynOptions): void {
-  view.setUint8(at, OPTION_MSS);
-  view.setUint8(at + 1, 4);
-  view.setUint16(at + 2, options.maximumSegmentSize);
-  if (options.windowShift >= 0) {
-    view.setUint8(at + 4, OPTION_NOP);
-    view.setUint8(at + 5, OPTION_WINDOW_SCALE);
-    view.setUint8(at + 6, 3);
-    view.setUint8(at + 7, options.windowShift);
-  }
 }
 
 /**

@@ -29,6 +29,12 @@ export class FakeFlow implements TcpFlow {
     this.shutdowns++;
   }
 
+  setNagle(): void {}
+
+  setKeepAlive(): void {}
+
+  setUserTimeout(): void {}
+
   abort(): void {
     this.aborts++;
   }

@@ -1,0 +1,77 @@
+import { type Sequence, sequenceAfter, sequenceBefore } from "../sequence.ts";
+
+/** Recoveries without a D-SACK after which a widened reordering window falls back (RFC 8985, 6.2, step 4). */
+const PERSISTENCE = 16;
+
+/**
+ * The state of RACK (RFC 8985, 5 and 6): which of the segments that have arrived was sent last, and how much later than
+ * that one a segment may arrive without being lost.
+ */
+export class Rack {
+  /** When the latest of the delivered segments was sent; -1 before the first. */
+  #sentAt = -1;
+  #end: Sequence = 0;
+  /** The round trip of that segment in milliseconds. */
+  roundTrip = 0;
+  /** The highest sequence number that has arrived. */
+  #forwardAcknowledgment: Sequence = 0;
+  reorderingSeen = false;
+  #multiplier = 1;
+  #persist = PERSISTENCE;
+  /** D-SACKs widen the window once per round trip: until this is acknowledged. */
+  #widenedUntil: Sequence = 0;
+  #hasWidened = false;
+  /** The shortest round trip known; whoever feeds {@link delivered} keeps it. */
+  minimumRoundTrip = Number.POSITIVE_INFINITY;
+
+  /** Sets where the sequence numbers start. */
+  start(sequence: Sequence): void {
+    this.#forwardAcknowledgment = sequence;
+    this.#end = sequence;
+  }
+
+  /** Takes in a segment that has arrived, sent at `sentAt` (RFC 8985, 6.2, steps 1 to 3). */
+  delivered(sentAt: number, end: Sequence, retransmitted: boolean, now: number): void {
+    if (sequenceAfter(end, this.#forwardAcknowledgment)) this.#forwardAcknowledgment = end;
+    else if (!retransmitted && sequenceBefore(end, this.#forwardAcknowledgment)) this.reorderingSeen = true;
+    const roundTrip = now - sentAt;
+    // Sooner than any round trip takes: it was the first copy that arrived.
+    if (retransmitted && roundTrip < this.minimumRoundTrip) return;
+    this.roundTrip = roundTrip;
+    if (this.isSentAfter(sentAt, end)) return;
+    this.#sentAt = sentAt;
+    this.#end = end;
+  }
+
+  /** Whether the latest delivered segment was sent after one that was sent at `sentAt` and ends at `end`. */
+  isSentAfter(sentAt: number, end: Sequence): boolean {
+    return this.#sentAt > sentAt || (this.#sentAt === sentAt && sequenceAfter(this.#end, end));
+  }
+
+  /**
+   * The reordering window in milliseconds (RFC 8985, 6.2, step 4).
+   *
+   * @param isUrgent - in recovery, or with as many segments selectively acknowledged as would begin one.
+   * @param smoothed - the smoothed round trip.
+   */
+  reorderingWindow(isUrgent: boolean, smoothed: number): number {
+    if (!this.reorderingSeen && isUrgent) return 0;
+    return Math.min((this.#multiplier * this.minimumRoundTrip) / 4, smoothed);
+  }
+
+  /** A D-SACK has shown a retransmission that was not needed. */
+  spurious(acknowledgment: Sequence, sendNext: Sequence): void {
+    if (this.#hasWidened && sequenceBefore(acknowledgment, this.#widenedUntil)) return;
+    this.#hasWidened = true;
+    this.#widenedUntil = sendNext;
+    this.#multiplier = Math.min(this.#multiplier + 1, 255);
+    this.#persist = PERSISTENCE;
+  }
+
+  /** A recovery has ended. */
+  recovered(): void {
+    if (--this.#persist > 0) return;
+    this.#persist = PERSISTENCE;
+    this.#multiplier = 1;
+  }
+}
