@@ -59,6 +59,12 @@ export class VmSession {
         tcp: {
           maximumConnections: config.egress.tcp.maxFlows,
           maximumHalfOpen: config.egress.tcp.maxPending,
+          congestionControl: config.tcp.congestionControl,
+          receiveRing: config.tcp.receiveRing,
+          timestamps: config.tcp.timestamps,
+          selectiveAcknowledgments: config.tcp.selectiveAcknowledgments,
+          keepAliveIdle: config.tcp.keepAliveSeconds * 1000,
+          userTimeout: config.tcp.userTimeoutSeconds * 1000,
         },
         acceptsSource: (source, macHigh, macLow) => this.#acceptsSource(source, macHigh, macLow),
         handlers: {

@@ -9,7 +9,7 @@ import { formatNetwork } from "./values.ts";
 
 /** The configuration as plain data that `parseConfig` reads back to the same configuration. */
 export function configToData(config: HostdConfig): SettingsInput {
-  const { dhcp, dns, egress, log } = config;
+  const { dhcp, dns, tcp, egress, log } = config;
   return {
     qemu: config.qemu.map(formatEndpoint),
     subnet: formatNetwork(config.subnet),
@@ -33,6 +33,7 @@ export function configToData(config: HostdConfig): SettingsInput {
         records: records.map((record) => ({ ...record, address: formatIpv4(record.address) })),
       })),
     },
+    tcp,
     egress,
     state: config.state,
     ...(config.api === undefined ? {} : { api: formatSocketAddress(config.api) }),

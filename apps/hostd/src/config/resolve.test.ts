@@ -22,7 +22,7 @@ function problems(input: unknown): string[] {
   return [];
 }
 
-const TOP_LEVEL = "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, egress, state, api, capture, log";
+const TOP_LEVEL = "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, state, api, capture, log";
 
 describe("defaults", () => {
   it("are all there when nothing is given", () => {
@@ -36,6 +36,14 @@ describe("defaults", () => {
       mtu: 1500,
       dhcp: { first: "192.168.65.3", last: "192.168.65.253", leaseSeconds: 86_400, static: {} },
       dns: { servers: [], resolvConf: "/etc/resolv.conf", zones: [] },
+      tcp: {
+        congestionControl: "cubic",
+        receiveRing: 256,
+        timestamps: true,
+        selectiveAcknowledgments: true,
+        keepAliveSeconds: 7200,
+        userTimeoutSeconds: 0,
+      },
       egress: {
         tcp: { maxFlows: 16_384, maxPending: 1024 },
         udp: { maxFlows: 4096, idleSeconds: 120, dnsIdleSeconds: 30 },
@@ -273,6 +281,10 @@ describe("a value that does not fit is named with what is allowed", () => {
       { dns: { zones: [{ name: "a", records: [{ name: "b", type: "AAAA", address: "1.2.3.4" }] }] } },
       'dns.zones[0].records[0].type: "AAAA" is not A',
     ],
+    [{ tcp: { congestionControl: "bbr" } }, 'tcp.congestionControl: "bbr" is not one of cubic, reno'],
+    [{ tcp: { receiveRing: 8 } }, "tcp.receiveRing: 8 is not a whole number of frames from 16 to 65536"],
+    [{ tcp: { timestamps: "on" } }, 'tcp.timestamps: "on" is not true or false'],
+    [{ tcp: { keepAliveSeconds: -1 } }, "tcp.keepAliveSeconds: -1 is not a whole number of seconds from 0 to 1000000"],
     [{ egress: { sources: "any" } }, 'egress.sources: "any" is not one of shown, leased'],
     [{ egress: { icmp: "yes" } }, 'egress.icmp: "yes" is not true or false'],
     [{ egress: { tcp: { maxFlows: 0 } } }, "egress.tcp.maxFlows: 0 is not a whole number from 1 to 1048576"],

@@ -3,7 +3,15 @@
  * in with defaults, and the whole is checked for what no key shows alone.
  */
 import type { ServerAddress } from "@hostd/dns";
-import { formatIpv4, type Ipv4, type Ipv4Network, type Mac, networkBroadcast, networkContains } from "@hostd/stack";
+import {
+  type CongestionAlgorithm,
+  formatIpv4,
+  type Ipv4,
+  type Ipv4Network,
+  type Mac,
+  networkBroadcast,
+  networkContains,
+} from "@hostd/stack";
 import { type Endpoint, formatEndpoint, isLoopbackHost, type UnixAddress } from "./endpoint.ts";
 import {
   absolutePath,
@@ -68,6 +76,18 @@ export interface HostdConfig {
     readonly servers: readonly ServerAddress[];
     readonly resolvConf: string;
     readonly zones: readonly Zone[];
+  };
+  /** The TCP between hostd and the guest. */
+  readonly tcp: {
+    readonly congestionControl: CongestionAlgorithm;
+    /** Frames that the guest's network card holds. */
+    readonly receiveRing: number;
+    readonly timestamps: boolean;
+    readonly selectiveAcknowledgments: boolean;
+    /** 0 for never. */
+    readonly keepAliveSeconds: number;
+    /** 0 for as long as the retransmissions go on. */
+    readonly userTimeoutSeconds: number;
   };
   readonly egress: {
     readonly tcp: { readonly maxFlows: number; readonly maxPending: number };
@@ -212,7 +232,7 @@ function merge<T extends object>(below: T, above: T): T {
 }
 
 function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
-  const { dhcp = {}, dns = {}, egress = {}, log = {} } = settings;
+  const { dhcp = {}, dns = {}, tcp = {}, egress = {}, log = {} } = settings;
   const subnet = settings.subnet ?? readSubnet(DEFAULTS.subnet);
   const { lowest, highest } = usableRange(subnet);
   const gateway = settings.gateway ?? lowest;
@@ -241,6 +261,14 @@ function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
         name,
         records: records.map(({ type = "A", ...record }) => ({ ...record, type })),
       })),
+    },
+    tcp: {
+      congestionControl: tcp.congestionControl ?? DEFAULTS.congestionControl,
+      receiveRing: tcp.receiveRing ?? DEFAULTS.receiveRing,
+      timestamps: tcp.timestamps ?? DEFAULTS.timestamps,
+      selectiveAcknowledgments: tcp.selectiveAcknowledgments ?? DEFAULTS.selectiveAcknowledgments,
+      keepAliveSeconds: tcp.keepAliveSeconds ?? DEFAULTS.keepAliveSeconds,
+      userTimeoutSeconds: tcp.userTimeoutSeconds ?? DEFAULTS.userTimeoutSeconds,
     },
     egress: {
       tcp: {

@@ -43,6 +43,12 @@ export const DEFAULTS = {
   /** Locally administered; the last five bytes read "hostd". */
   mac: "02:68:6f:73:74:64",
   leaseSeconds: 86_400,
+  congestionControl: "cubic",
+  receiveRing: 256,
+  timestamps: true,
+  selectiveAcknowledgments: true,
+  keepAliveSeconds: 7200,
+  userTimeoutSeconds: 0,
   logLevel: "info",
   logFormat: "auto",
   resolvConf: "/etc/resolv.conf",
@@ -58,6 +64,8 @@ export const DEFAULTS = {
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 /** Which source addresses are accepted from a VM: any that its MAC has shown, or only what DHCP leased to that MAC. */
 export const SOURCES = ["shown", "leased"] as const;
+/** How the congestion window of a connection to the guest is sized. */
+export const CONGESTION_ALGORITHMS = ["cubic", "reno"] as const;
 export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
 
 /** The most addresses the DHCP server hands out: its memory is bounded by them. */
@@ -222,6 +230,37 @@ const log = z.strictObject({
   }),
 });
 
+const tcp = z.strictObject({
+  congestionControl: key(oneOf(CONGESTION_ALGORITHMS), {
+    description: "How much may be under way to the guest: CUBIC (RFC 9438) or Reno (RFC 5681)",
+    default: DEFAULTS.congestionControl,
+  }),
+  receiveRing: key(integer(16, 65_536, "of frames "), {
+    description: "How many frames the guest's network card can hold, which is as many as are sent to it unacknowledged",
+    default: String(DEFAULTS.receiveRing),
+  }),
+  timestamps: key(expecting("true or false", z.boolean()), {
+    description: "Whether TCP timestamps (RFC 7323) are used with a guest that offers them",
+    default: String(DEFAULTS.timestamps),
+  }),
+  selectiveAcknowledgments: key(expecting("true or false", z.boolean()), {
+    description: "Whether selective acknowledgments (RFC 2018) are used with a guest that offers them",
+    default: String(DEFAULTS.selectiveAcknowledgments),
+  }),
+  keepAliveSeconds: key(integer(0, 1_000_000, "of seconds "), {
+    description:
+      "After how long without a segment from the guest a connection is probed, so that one to a container that is gone " +
+      "ends; 0 for never",
+    default: String(DEFAULTS.keepAliveSeconds),
+  }),
+  userTimeoutSeconds: key(integer(0, 1_000_000, "of seconds "), {
+    description:
+      "How long the guest may leave data unacknowledged before the connection ends; 0 for as long as it is retransmitted, " +
+      "about a quarter of an hour",
+    default: String(DEFAULTS.userTimeoutSeconds),
+  }),
+});
+
 const egress = z.strictObject({
   tcp: key(
     z.strictObject({
@@ -310,6 +349,7 @@ export const settingsSchema = z.strictObject({
   }),
   dhcp: key(dhcp, { description: "How guests get their addresses", default: "as below" }),
   dns: key(dns, { description: "The name server on the gateway", default: "as below" }),
+  tcp: key(tcp, { description: "The TCP between hostd and the guest", default: "as below" }),
   egress: key(egress, { description: "Traffic from the guest to the host and beyond", default: "as below" }),
   state: key(path("folder"), {
     description: "The folder for what outlives a restart",
