@@ -211,7 +211,7 @@ describe("hostd check", () => {
       stderr:
         "hostd: bad.yaml:3:3: dhcp.leaseSeconds: 1 is not a whole number of seconds from 120 to 4294967294\n" +
         'hostd: bad.yaml:1:1: mtuu: unknown key; did you mean "mtu"? allowed at the top level: ' +
-        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, egress, state, api, capture, log\n",
+        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, state, api, capture, log\n",
     });
   });
 });

@@ -118,7 +118,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   maximumSegment = DEFAULT_MSS;
   finQueued = false;
   readonly sendBuffer: SendBuffer;
-  sendLimit: number;
+  /** Bytes that the send buffer may hold. */
+  sendLimit = 0;
   acknowledgedSinceGrowth = 0;
   /** {@link send} took less than it was given, so the owner waits for {@link TcpHandler.writable}. */
   writableWanted = false;
@@ -130,7 +131,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   receiveNext: Sequence = 0;
   receiveEdge: Sequence = 0;
   receiveShift = 0;
-  receiveLimit: number;
+  /** Bytes that the window and what the owner has not consumed may come to. */
+  receiveLimit = 0;
   /** Bytes handed to the owner that it has not consumed. */
   unconsumed = 0;
   deliveredSinceGrowth = 0;
@@ -157,6 +159,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   retransmissions = 0;
   /** When our SYN left, while it was sent once; its acknowledgment is the first sample of the round trip. */
   synSentAt = -1;
+  synTimedOut = false;
   lastSentAt = 0;
   /** Since when the peer has acknowledged nothing of what waits for it. */
   stalledSince = 0;
@@ -225,7 +228,6 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     remoteAddress: Ipv4,
     remotePort: number,
     neighbor: Neighbor | null,
-    bufferLimit: number,
   ) {
     this.#owner = owner;
     this.#shared = shared;
@@ -241,8 +243,6 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.remotePort = remotePort;
     this.ports = (remotePort << 16) | localPort;
     this.neighbor = neighbor;
-    this.sendLimit = bufferLimit;
-    this.receiveLimit = bufferLimit;
   }
 
   /** The state's name as the RFC writes it. */

@@ -124,6 +124,8 @@ export class LossRecovery {
       case Phase.open:
         if (newLosses) {
           this.#enterRecovery(connection, now);
+        } else if (this.spurious.isAwaited(acknowledgment) && this.spurious.isShown(connection, options, advanced)) {
+          this.#undo(connection, now);
         } else if (advanced > 0 && !connection.selective) {
           // The point moves along, so that it is never so old that the comparison wraps.
           const covered = (acknowledgment - 1) | 0;
@@ -137,8 +139,7 @@ export class LossRecovery {
           this.#undo(connection, now);
         } else if (!sequenceBefore(acknowledgment, this.point)) {
           connection.congestion.recovered(now);
-          this.#open();
-          this.rack.recovered();
+          this.#recovered(connection);
         } else {
           const isPartial = advanced > 0 && !connection.selective;
           this.#reduce(connection, this.#delivery.bytes, advanced > 0 && !newLosses, isPartial);
@@ -163,8 +164,7 @@ export class LossRecovery {
       connection.roundTrip.undoBackOff();
       this.#undo(connection, now);
     } else if (!sequenceBefore(acknowledgment, this.point)) {
-      this.#open();
-      this.rack.recovered();
+      this.#recovered(connection);
     } else if (this.#timeoutCheck === 1 && advanced > 0 && connection.canSendNew) {
       // Two segments of new data: their acknowledgments tell whether the old ones are still arriving.
       this.#timeoutCheck = 2;
@@ -214,10 +214,10 @@ export class LossRecovery {
     if (this.phase === Phase.recovery) this.#reduction.sent(bytes);
   }
 
-  /** Notes that a segment of `bytes` was sent again. */
-  sentAgain(connection: TcpConnection, bytes: number, now: number): void {
-    if (this.phase === Phase.recovery) this.#reduction.sent(bytes);
-    this.spurious.retransmitted(connection, now);
+  /** Notes that the segment [start, end) was sent again. */
+  sentAgain(connection: TcpConnection, start: Sequence, end: Sequence, now: number): void {
+    if (this.phase === Phase.recovery) this.#reduction.sent(sequenceDistance(end, start));
+    this.spurious.retransmitted(connection, start, end, now);
   }
 
   /** Sets the timer for what is in flight: the probe's where one may be sent, else the retransmission's. */
@@ -272,7 +272,14 @@ export class LossRecovery {
     connection.sent.unmarkLost();
     connection.congestion.undo(now);
     this.#statistics.tcpUndoneRecoveries++;
+    this.spurious.end();
     this.#open();
+  }
+
+  #recovered(connection: TcpConnection): void {
+    this.#open();
+    this.spurious.recovered(connection);
+    this.rack.recovered();
   }
 
   #open(): void {
@@ -280,7 +287,6 @@ export class LossRecovery {
     this.#timeoutCheck = 0;
     this.#duplicates = 0;
     this.#duplicateBytes = 0;
-    this.spurious.end();
   }
 
   /** Marks as lost what RACK takes for lost now, and sets its timer for what may be lost later. */

@@ -39,8 +39,14 @@ export class PathMtuCache {
   }
 }
 
-/** The MTU to go on with after a packet of `sent` bytes did not pass a router that says `told`, 0 for nothing. */
+/**
+ * The MTU to go on with after a packet of `sent` bytes did not pass a router.
+ *
+ * @param told - what the router says would pass, 0 when it does not.
+ * @returns Infinity when that is no reason to send less.
+ */
 export function nextMtu(sent: number, told: number): number {
-  if (told >= 68 && told < sent) return Math.max(MINIMUM_MTU, told);
+  if (told >= sent) return Number.POSITIVE_INFINITY;
+  if (told > 0) return Math.max(MINIMUM_MTU, told);
   return PLATEAUS.find((plateau) => plateau < sent) ?? MINIMUM_MTU;
 }

@@ -115,7 +115,9 @@ export class Receiver {
         return;
       }
     }
-    if (connection.timestamps && (flags & RST) === 0 && !this.#acceptTimestamps(connection, options, now)) return;
+    // A SYN is for the checks that follow, so that a peer that has lost its memory is not shut out.
+    if (connection.timestamps && (flags & (RST | SYN)) === 0 && !this.#acceptTimestamps(connection, options, now))
+      return;
     this.#receiveInOrderOfChecks(connection, bytes, view, segment, flags, sequence, data, dataLength, options, now);
   }
 
@@ -127,7 +129,7 @@ export class Receiver {
       return false;
     }
     const isOlder = ((options.timestampValue - connection.recentTimestamp) | 0) < 0;
-    if (!isOlder || now - connection.recentTimestampAt > TIMESTAMP_LIFETIME_MS) return true;
+    if (!isOlder || isTimestampOutdated(connection, now)) return true;
     this.#options.statistics.tcpTimestampRejects++;
     connection.acknowledgeNow = true;
     this.#options.wake(connection);
@@ -195,8 +197,9 @@ export class Receiver {
     }
     if (
       connection.timestamps &&
+      options.hasTimestamps &&
       !sequenceAfter(sequence, connection.lastAcknowledgmentSent) &&
-      sequenceAfter(options.timestampValue, connection.recentTimestamp)
+      (sequenceAfter(options.timestampValue, connection.recentTimestamp) || isTimestampOutdated(connection, now))
     ) {
       connection.recentTimestamp = options.timestampValue;
       connection.recentTimestampAt = now;
@@ -242,11 +245,12 @@ export class Receiver {
       if (!connection.finSeen) connection.finSequence = sequenceAdd(start, dataLength);
       connection.finSeen = true;
     }
-    if (dataLength > 0) {
-      if (start === connection.receiveNext) this.#deliver(connection, bytes, data, dataLength);
-      else this.#hold(connection, bytes, start, data, dataLength);
+    if (dataLength > 0 && start !== connection.receiveNext) {
+      this.#hold(connection, bytes, start, data, dataLength);
+    } else {
+      if (dataLength > 0) this.#deliver(connection, bytes, data, dataLength);
+      if (!connection.outOfOrder.isEmpty) this.#drain(connection, dataLength > 0);
     }
-    if (!connection.outOfOrder.isEmpty) this.#drain(connection);
     if (connection.finSeen && connection.receiveNext === connection.finSequence && canReceive(connection)) {
       this.#receiveFin(connection);
     }
@@ -272,13 +276,18 @@ export class Receiver {
     this.#options.acknowledge(connection);
   }
 
-  /** Delivers what was held and is in order now. */
-  #drain(connection: TcpConnection): void {
+  /**
+   * Delivers what was held and is in order now.
+   *
+   * @param isNews - whether a segment came that filled a gap or a part of one.
+   */
+  #drain(connection: TcpConnection, isNews: boolean): void {
+    // It is acknowledged at once (RFC 5681, 4.2).
+    if (isNews) connection.acknowledgeNow = true;
     for (;;) {
       const held = connection.outOfOrder.take(connection.receiveNext);
       if (held === null || !canReceive(connection)) break;
       this.#deliver(connection, held, 0, held.length);
-      // A segment that fills a gap is acknowledged at once (RFC 5681, 4.2).
       connection.acknowledgeNow = true;
     }
     connection.blocks?.advance(connection.receiveNext);
@@ -466,6 +475,11 @@ export class Receiver {
       connection.synSentAt = -1;
     }
     if (connection.sent.isEmpty) connection.retransmitAt = NEVER;
+    if (connection.synTimedOut) {
+      // After a lost SYN the path is taken to be bad (RFC 5681, 3.1; RFC 6298, 5.7).
+      connection.congestion.window = connection.maximumSegment;
+      connection.roundTrip.synTimedOut();
+    }
     connection.restartKeepAlive(now);
     this.#options.established(connection);
     connection.handler?.established(connection);
@@ -518,6 +532,11 @@ export class Receiver {
     if (!this.#establish(connection, now)) return;
     this.#receiveText(connection, bytes, connection.receiveNext, data, dataLength, fin);
   }
+}
+
+/** Whether the peer's clock may have wrapped since its last timestamp (RFC 7323, 5.5). */
+function isTimestampOutdated(connection: TcpConnection, now: number): boolean {
+  return now - connection.recentTimestampAt > TIMESTAMP_LIFETIME_MS;
 }
 
 /** Whether an acknowledgment is of our SYN, which is all that was sent in SYN-SENT and SYN-RECEIVED. */

@@ -7,6 +7,8 @@ import type { Sequence } from "../sequence.ts";
 export const MINIMUM_VARIATION_MS = 200;
 export const MAXIMUM_RTO_MS = 60_000;
 const INITIAL_RTO_MS = 1000;
+/** The timeout to begin with when it turned out too short for a SYN (RFC 6298, 5.7). */
+const RTO_AFTER_SYN_TIMEOUT_MS = 3000;
 /** For how long the shortest round trip stands, in milliseconds; a path may become longer. */
 const MINIMUM_LASTS_MS = 60_000;
 
@@ -66,6 +68,13 @@ export class RoundTrip {
   backOff(): void {
     // Past the cap more doublings change nothing.
     if (this.#backoff < 10) this.#backoff++;
+  }
+
+  /** A SYN had to be sent again. Without a sample since, a longer timeout is begun with. */
+  synTimedOut(): void {
+    if (this.isKnown) return;
+    this.#base = RTO_AFTER_SYN_TIMEOUT_MS;
+    this.#backoff = 0;
   }
 
   /** The timeout turned out spurious: its doubling says nothing of the path. */

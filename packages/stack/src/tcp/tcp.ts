@@ -8,7 +8,7 @@ import {
   type UnreachableCode,
 } from "../icmp/unreachable.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
-import { type Sequence, sequenceAdd, sequenceAfter, sequenceDistance } from "../sequence.ts";
+import { type Sequence, sequenceAfter, sequenceDistance } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { TimerQueue } from "../timer-queue.ts";
 import { TokenBucket } from "../token-bucket.ts";
@@ -29,6 +29,7 @@ import {
   TCP_HEADER_LENGTH,
 } from "../wire/tcp.ts";
 import { TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
+import { BufferBudget } from "./buffer-budget.ts";
 import { type ConnectionOwner, type SharedState, State, TcpConnection } from "./connection.ts";
 import type { CloseReason, FourTuple, RejectReason, TcpFlow, TcpHandler, TcpRequestHandler } from "./flow.ts";
 import { FlowTable } from "./flow-table.ts";
@@ -41,6 +42,7 @@ import { ResetSender } from "./reset-sender.ts";
 import { Delivery, SegmentRingPool } from "./retransmission-queue.ts";
 import { BufferPool } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
+import { Timeouts } from "./timeouts.ts";
 import { Transmitter } from "./transmitter.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -48,27 +50,13 @@ const NEVER = Number.POSITIVE_INFINITY;
 const TIME_WAIT_MS = 10_000;
 /** Connections in TIME-WAIT; beyond, the oldest ends early, which only makes a stray duplicate draw a reset. */
 const MAX_TIME_WAIT = 8192;
-/** Expiries before the peer counts as gone: about 9 minutes or more for data (RFC 9293, 3.8.3, R2; Linux's count). */
-const MAX_RETRANSMISSIONS = 15;
-/** The same for a SYN, about two minutes: the application has long given up then (Linux's count). */
-const MAX_SYN_RETRANSMISSIONS = 6;
 /** How long a request may wait for its owner: longer than any host's own connect takes to fail. */
 const REQUEST_TIMEOUT_MS = 180_000;
-/** The buffer of a new flow in each direction; it grows with use while the budget lasts. */
-const INITIAL_BUFFER = 64 * 1024;
-/** The buffer of a new flow when the budget is spent. */
-const SMALLEST_BUFFER = 16 * 1024;
 /** Bytes of an IPv4 and a TCP header without options. */
 const HEADERS_LENGTH = IPV4_HEADER_LENGTH + TCP_HEADER_LENGTH;
 const CHALLENGES_PER_SECOND = 100;
 const EPHEMERAL_FIRST = 49152;
 const EPHEMERAL_COUNT = 65536 - EPHEMERAL_FIRST;
-
-/** Expiries after which a large segment is tried in halves, in case the path does not carry it (RFC 4821, 7.7). */
-const EXPIRIES_BEFORE_SMALLER = 2;
-/** What is tried then is half of the segment, within these bounds (RFC 8899, 5.1.2: every path is taken to carry it). */
-const LARGEST_TRIAL = 1024;
-const SMALLEST_TRIAL = 536;
 
 export interface TcpEnvironment {
   readonly output: Ipv4Output;
@@ -96,6 +84,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
   readonly #resets: ResetSender;
+  readonly #timeouts: Timeouts;
+  readonly #budget: BufferBudget;
   readonly #timestampOffsets: TimestampOffsets;
   readonly #paths = new PathMtuCache();
   readonly #synOptions = new TcpOptions();
@@ -111,7 +101,6 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   /** Connections with something to send, in the order in which they have their turns. */
   #awake: TcpConnection[] = [];
   #running: TcpConnection[] = [];
-  #reserved = 0;
   #nextEphemeral: number;
 
   constructor(options: TcpEnvironment) {
@@ -134,16 +123,21 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       statistics,
       settings,
     };
+    this.#budget = new BufferBudget(settings.bufferBudget);
+    const remove = (connection: TcpConnection, reason: CloseReason) => this.#remove(connection, reason);
+    const wake = (connection: TcpConnection) => this.wake(connection);
+    const abort = (connection: TcpConnection, reason: CloseReason) => this.abort(connection, reason);
+    this.#timeouts = new Timeouts({ wake, abort, remove }, settings, statistics);
     const reschedule = (connection: TcpConnection) => this.reschedule(connection);
     this.#transmitter = new Transmitter({ output, statistics, settings, load, route, reschedule });
     this.#resets = new ResetSender({ output, statistics, route });
     this.#receiver = new Receiver({
       statistics,
       maximumSegment: (address) => this.#maximumSegmentTo(address),
-      wake: (connection) => this.wake(connection),
+      wake,
       reschedule,
       established: (connection) => this.#halfOpen.delete(connection),
-      remove: (connection, reason) => this.#remove(connection, reason),
+      remove,
       enterTimeWait: (connection) => this.#enterTimeWait(connection),
       restartTimeWait: (connection) => this.#restartTimeWait(connection),
       pathTooSmall: (connection, bytes) => this.#limitPath(connection, bytes + HEADERS_LENGTH),
@@ -160,7 +154,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
 
   /** Bytes of the budget that buffers have been promised. */
   get reservedBytes(): number {
-    return this.#reserved;
+    return this.#budget.reserved;
   }
 
   /** When {@link poll} is next due. */
@@ -267,7 +261,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     const ahead = sequenceDistance(sequence, connection.sendUnacknowledged);
     if (ahead < 0 || !sequenceAfter(connection.sendNext, sequence)) return;
     const optionsLength = connection.timestamps ? TIMESTAMPS_LENGTH : 0;
-    this.#limitPath(connection, nextMtu(connection.maximumSegment + optionsLength + HEADERS_LENGTH, mtu));
+    const next = nextMtu(connection.maximumSegment + optionsLength + HEADERS_LENGTH, mtu);
+    if (next !== NEVER) this.#limitPath(connection, next);
   }
 
   /**
@@ -308,7 +303,9 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     for (;;) {
       const connection = this.#timers.takeDue(now);
       if (connection === null) return;
-      this.#expire(connection, now);
+      const request = this.#requests.get(connection);
+      if (request === undefined) this.#timeouts.expire(connection, now);
+      else if (connection.expireAt <= now) this.#cancel(request);
       if (connection.state !== State.closed) this.reschedule(connection);
     }
   }
@@ -346,10 +343,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   reserve(connection: TcpConnection, bytes: number): boolean {
-    if (this.#reserved + bytes > this.#options.settings.bufferBudget) return false;
-    this.#reserved += bytes;
-    connection.reserved += bytes;
-    return true;
+    return this.#budget.reserve(connection, bytes, this.#flows, this.now());
   }
 
   /** Completes the handshake of a request. */
@@ -400,12 +394,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       remoteAddress,
       remotePort,
       neighbor,
-      SMALLEST_BUFFER,
     );
-    if (this.reserve(connection, 2 * (INITIAL_BUFFER - SMALLEST_BUFFER))) {
-      connection.sendLimit = INITIAL_BUFFER;
-      connection.receiveLimit = INITIAL_BUFFER;
-    }
+    this.#budget.start(connection, this.#flows, this.now());
     this.#flows.add(connection);
     return connection;
   }
@@ -537,116 +527,6 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     request.cancel();
   }
 
-  #expire(connection: TcpConnection, now: number): void {
-    if (connection.expireAt <= now) {
-      const request = this.#requests.get(connection);
-      if (request !== undefined) this.#cancel(request);
-      else this.#remove(connection, "timeout");
-      return;
-    }
-    if (this.#isOutOfPatience(connection, now)) {
-      this.abort(connection, "timeout");
-      return;
-    }
-    if (connection.retransmitAt <= now) {
-      connection.retransmitAt = NEVER;
-      if (connection.timerIsProbe) this.#probeForLoss(connection);
-      else this.#retransmit(connection, now);
-      if (connection.state === State.closed) return;
-    }
-    if (connection.reorderAt <= now) {
-      connection.reorderAt = NEVER;
-      connection.recovery.reorderingTimeout(connection, now);
-      this.wake(connection);
-    }
-    if (connection.probeAt <= now) {
-      connection.probeAt = NEVER;
-      if (++connection.unansweredProbes > MAX_RETRANSMISSIONS) {
-        this.#remove(connection, "timeout");
-        return;
-      }
-      connection.probeDue = true;
-      this.wake(connection);
-    }
-    if (connection.delayedAckAt <= now) {
-      connection.delayedAckAt = NEVER;
-      connection.acknowledgeNow = true;
-      this.wake(connection);
-    }
-    if (connection.paceAt <= now) {
-      connection.paceAt = NEVER;
-      this.wake(connection);
-    }
-    if (connection.keepAliveAt <= now) this.#keepAlive(connection, now);
-  }
-
-  /** Whether the user timeout has passed with something unacknowledged (RFC 9293, 3.8.3). */
-  #isOutOfPatience(connection: TcpConnection, now: number): boolean {
-    if (connection.userTimeout === 0 || now < connection.stalledSince + connection.userTimeout) return false;
-    return connection.retransmitAt !== NEVER || connection.probeAt !== NEVER;
-  }
-
-  #probeForLoss(connection: TcpConnection): void {
-    connection.timerIsProbe = false;
-    connection.recovery.probe.isDue = true;
-    this.wake(connection);
-  }
-
-  /** The peer has been silent for long (RFC 9293, 3.8.4; RFC 1122, 4.2.3.6). */
-  #keepAlive(connection: TcpConnection, now: number): void {
-    const { settings, statistics } = this.#options;
-    connection.keepAliveAt = NEVER;
-    if (connection.keepAliveIdle === 0) return;
-    const dueAt = connection.heardAt + connection.keepAliveIdle;
-    if (dueAt > now) {
-      connection.unansweredKeepAlives = 0;
-      connection.keepAliveAt = dueAt;
-      return;
-    }
-    connection.keepAliveAt = now + settings.keepAliveInterval;
-    // While something is in flight or waits for the window, its own timer asks the peer.
-    if (!connection.sent.isEmpty || connection.probeAt !== NEVER) return;
-    if (connection.unansweredKeepAlives >= settings.keepAliveProbes) {
-      this.abort(connection, "timeout");
-      return;
-    }
-    connection.unansweredKeepAlives++;
-    connection.keepAliveDue = true;
-    statistics.tcpKeepAlives++;
-    this.wake(connection);
-  }
-
-  /** The retransmission timer expired (RFC 6298, 5.4 to 5.7). */
-  #retransmit(connection: TcpConnection, now: number): void {
-    connection.retransmissions++;
-    this.#options.statistics.tcpTimeouts++;
-    if (connection.state === State.synSent || connection.state === State.synReceived) {
-      connection.roundTrip.backOff();
-      if (connection.neighbor === null || connection.neighbor.state === "failed")
-        this.#remove(connection, "unreachable");
-      else if (connection.retransmissions > MAX_SYN_RETRANSMISSIONS) this.#remove(connection, "timeout");
-      else connection.synDue = true;
-    } else if (connection.retransmissions > MAX_RETRANSMISSIONS && connection.sendWindow > 0) {
-      this.#remove(connection, "timeout");
-    } else {
-      connection.recovery.timedOut(connection, now);
-      if (connection.retransmissions >= EXPIRIES_BEFORE_SMALLER) this.#trySmaller(connection);
-    }
-    if (connection.state !== State.closed) this.wake(connection);
-  }
-
-  /** Perhaps the path does not carry segments of this size, and nobody tells: a part of it is tried. */
-  #trySmaller(connection: TcpConnection): void {
-    const { sent } = connection;
-    if (connection.isTryingSmaller || sent.isEmpty) return;
-    const size = Math.max(SMALLEST_TRIAL, Math.min(LARGEST_TRIAL, connection.maximumSegment >> 1));
-    if (sent.lengthOf(sent.first) <= size) return;
-    sent.split(sent.first, size);
-    connection.isTryingSmaller = true;
-    connection.smallerSegmentSize = size;
-    connection.smallerSegmentEnd = sequenceAdd(sent.startOf(sent.first), size);
-  }
-
   reschedule(connection: TcpConnection): void {
     const { deadline } = connection;
     if (deadline !== NEVER) this.#timers.schedule(connection, deadline);
@@ -658,7 +538,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   #enterTimeWait(connection: TcpConnection): void {
-    this.#release(connection);
+    this.#budget.release(connection);
     if (this.#timeWait.size >= MAX_TIME_WAIT) {
       for (const oldest of this.#timeWait) {
         this.#remove(oldest, "finished");
@@ -682,13 +562,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#timers.remove(connection);
     this.#timeWait.delete(connection);
     this.#halfOpen.delete(connection);
-    this.#release(connection);
+    this.#budget.release(connection);
     connection.finish(State.closed, reason);
-  }
-
-  #release(connection: TcpConnection): void {
-    this.#reserved -= connection.reserved;
-    connection.reserved = 0;
   }
 
   #challenge(connection: TcpConnection): void {

@@ -193,7 +193,7 @@ export class Transmitter {
     const flags = ACK | (fin ? FIN : 0) | (dataLength > 0 && offset + dataLength === sendBuffer.length ? PSH : 0);
     if (!this.#send(connection, flags, start, dataLength, false, offset)) return "blocked";
     sent.retransmitted(index, now);
-    recovery.sentAgain(connection, length, now);
+    recovery.sentAgain(connection, start, sequenceAdd(start, length), now);
     connection.lastSentAt = now;
     connection.probeAt = NEVER;
     this.#options.statistics.tcpRetransmissions++;
