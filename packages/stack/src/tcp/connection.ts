@@ -163,10 +163,10 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   lastSentAt = 0;
   /** Since when the peer has acknowledged nothing of what waits for it. */
   stalledSince = 0;
-  /** Where the half of a segment ends that was sent to find out whether a whole one is too large for the path. */
+  /** Where the segment ends that is sent in parts, to find out whether a whole one is too large for the path. */
   smallerSegmentEnd: Sequence = 0;
   smallerSegmentSize = 0;
-  /** How often such a half was acknowledged alone. */
+  /** How often such parts were acknowledged, and nothing beyond them. */
   smallerSegments = 0;
   isTryingSmaller = false;
 

@@ -30,14 +30,20 @@ export class LossRecovery {
   phase: Phase = Phase.open;
   /** Everything before this was sent when the recovery began; acknowledged, it is over. */
   point: Sequence = 0;
+  /** The timer has expired: the first segment goes again at once, whatever the window (RFC 6298, 5.4). */
+  isRetransmissionDue = false;
   readonly rack = new Rack();
   readonly probe = new TailLossProbe();
   readonly spurious = new SpuriousRetransmission();
   readonly #reduction = new RateReduction();
   readonly #delivery: Delivery;
   readonly #statistics: StackStatistics;
-  /** Duplicate acknowledgments of a peer without selective ones, and the bytes that they stand for. */
+  /**
+   * Duplicate acknowledgments of a peer without selective ones, and the bytes that they stand for. No more count than
+   * there were segments in flight: a peer cannot have one send for ever by repeating itself (RFC 5681, 3.2, step 4).
+   */
   #duplicates = 0;
+  #duplicateLimit = 0;
   #duplicateBytes = 0;
   /** How many acknowledgments of F-RTO have come (RFC 5682, 2.1): 0 when it is not at work, else 1 or 2. */
   #timeoutCheck = 0;
@@ -200,6 +206,7 @@ export class LossRecovery {
     const window = this.rack.reorderingWindow(true, roundTrip.smoothed);
     sent.markLostSentBefore(connection.selective ? now - this.rack.roundTrip - window : NEVER);
     this.phase = Phase.loss;
+    this.isRetransmissionDue = true;
     this.#timeoutCheck = isFirst ? 1 : 0;
     this.point = connection.sendNext;
     this.#duplicates = 0;
@@ -217,6 +224,7 @@ export class LossRecovery {
   /** Notes that the segment [start, end) was sent again. */
   sentAgain(connection: TcpConnection, start: Sequence, end: Sequence, now: number): void {
     if (this.phase === Phase.recovery) this.#reduction.sent(sequenceDistance(end, start));
+    this.isRetransmissionDue = false;
     this.spurious.retransmitted(connection, start, end, now);
   }
 
@@ -284,6 +292,7 @@ export class LossRecovery {
 
   #open(): void {
     this.phase = Phase.open;
+    this.isRetransmissionDue = false;
     this.#timeoutCheck = 0;
     this.#duplicates = 0;
     this.#duplicateBytes = 0;
@@ -304,6 +313,7 @@ export class LossRecovery {
     const delivery = this.#delivery;
     if (advanced > 0) {
       this.#duplicates = 0;
+      this.#duplicateLimit = sent.length;
       if (this.phase === Phase.open) {
         this.#duplicateBytes = 0;
         return;
@@ -320,6 +330,9 @@ export class LossRecovery {
     }
     // After a timeout duplicates are of what was sent again (RFC 6582, 3.2).
     if (!isDuplicate || sent.isEmpty || this.phase === Phase.loss) return;
+    if (this.phase === Phase.open)
+      this.#duplicateLimit = Math.max(this.#duplicateLimit, sent.length, DUPLICATE_THRESHOLD);
+    if (this.#duplicates >= this.#duplicateLimit) return;
     this.#duplicates++;
     this.#duplicateBytes = Math.min(this.#duplicateBytes + maximumSegment, sent.bytesInFlight);
     delivery.bytes = maximumSegment;

@@ -430,10 +430,10 @@ export class Receiver {
     if (connection.isTryingSmaller) this.#checkSmaller(connection, acknowledgment);
   }
 
-  /** Half of a segment was sent, after the whole had been lost repeatedly: has it alone arrived? (RFC 4821, 7.7) */
+  /** A segment was sent in parts, after it had been lost repeatedly: have they alone arrived? (RFC 4821, 7.7) */
   #checkSmaller(connection: TcpConnection, acknowledgment: Sequence): void {
     connection.isTryingSmaller = false;
-    if (acknowledgment !== connection.smallerSegmentEnd) {
+    if (sequenceAfter(acknowledgment, connection.smallerSegmentEnd)) {
       connection.smallerSegments = 0;
     } else if (++connection.smallerSegments >= SMALLER_SEGMENTS_THAT_TELL) {
       connection.smallerSegments = 0;

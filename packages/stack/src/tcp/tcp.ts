@@ -140,7 +140,9 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       remove,
       enterTimeWait: (connection) => this.#enterTimeWait(connection),
       restartTimeWait: (connection) => this.#restartTimeWait(connection),
-      pathTooSmall: (connection, bytes) => this.#limitPath(connection, bytes + HEADERS_LENGTH),
+      pathTooSmall: (connection, bytes) => {
+        this.#limitPath(connection, bytes + HEADERS_LENGTH + (connection.timestamps ? TIMESTAMPS_LENGTH : 0));
+      },
       acknowledge: (connection) => this.#acknowledge(connection),
       challenge: (connection) => this.#challenge(connection),
       reset: (view, packet, segment, length) => this.#resets.answer(view, packet, segment, length),

@@ -128,7 +128,9 @@ export class Timeouts {
       this.#owner.remove(connection, "timeout");
     } else {
       connection.recovery.timedOut(connection, now);
-      if (connection.retransmissions >= EXPIRIES_BEFORE_SMALLER) this.#trySmaller(connection);
+      // A second time it is suspected sooner.
+      const expiries = connection.smallerSegments > 0 ? 1 : EXPIRIES_BEFORE_SMALLER;
+      if (connection.retransmissions >= expiries) this.#trySmaller(connection);
     }
     if (connection.state !== State.closed) this.#owner.wake(connection);
   }
@@ -139,9 +141,9 @@ export class Timeouts {
     if (connection.isTryingSmaller || sent.isEmpty) return;
     const size = Math.max(SMALLEST_TRIAL, Math.min(LARGEST_TRIAL, connection.maximumSegment >> 1));
     if (sent.lengthOf(sent.first) <= size) return;
-    sent.split(sent.first, size);
     connection.isTryingSmaller = true;
     connection.smallerSegmentSize = size;
-    connection.smallerSegmentEnd = sequenceAdd(sent.startOf(sent.first), size);
+    connection.smallerSegmentEnd = sequenceAdd(sent.startOf(sent.first), sent.lengthOf(sent.first));
+    sent.split(sent.first, size);
   }
 }

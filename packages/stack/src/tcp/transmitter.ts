@@ -118,7 +118,9 @@ export class Transmitter {
     }
     connection.congestionLimited = false;
     const result = this.#sendWhatFits(connection, now);
-    if (connection.lastSentAt === now && (connection.retransmitAt === NEVER || connection.timerIsProbe)) {
+    // Whatever keeps what is in flight from going on, a timer runs for it.
+    const isTimed = connection.retransmitAt !== NEVER || connection.probeAt !== NEVER;
+    if (isTimed ? connection.timerIsProbe && connection.lastSentAt === now : !sent.isEmpty) {
       recovery.armTimer(connection, now);
       this.#options.reschedule(connection);
     }
@@ -180,13 +182,15 @@ export class Transmitter {
     const fitting = Math.min(room, maximumSegment + (hasFin ? 1 : 0));
     if (sent.lengthOf(index) > fitting) sent.split(index, Math.min(room, maximumSegment));
     // Small segments are sent again as one (RFC 9293, 3.8.1).
-    else while (sent.joinNext(index, fitting)) index++;
+    else while (!connection.isTryingSmaller && sent.joinNext(index, fitting)) index++;
     const length = sent.lengthOf(index);
-    if (inFlight > 0 && inFlight + length > congestion.window) {
-      connection.congestionLimited = true;
-      return "done";
+    if (!recovery.isRetransmissionDue) {
+      if (inFlight > 0 && inFlight + length > congestion.window) {
+        connection.congestionLimited = true;
+        return "done";
+      }
+      if (!this.#isAdmitted(connection, now)) return "done";
     }
-    if (!this.#isAdmitted(connection, now)) return "done";
     const offset = sequenceDistance(start, connection.bufferStart);
     const dataLength = Math.min(length, sendBuffer.length - offset);
     const fin = dataLength < length;
