@@ -143,6 +143,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   // Acknowledgments.
   acknowledgeNow = false;
+  /** The largest segment that the peer has sent: what counts as full-sized of it. */
+  largestReceived = 0;
   /** Bytes received since the last acknowledgment left. */
   unacknowledgedBytes = 0;
   /** A control segment (SYN, SYN-ACK or a first FIN) is due even without data or acknowledgment. */

@@ -88,6 +88,7 @@ export class LossRecovery {
     const { rack } = this;
     const inFlightBefore = sent.bytesInFlight;
     const lostBefore = sent.lostSegments;
+    const phaseBefore = this.phase;
     delivery.reset();
     rack.minimumRoundTrip = roundTrip.minimum;
     // The cumulative part first: what is beyond it arrived later.
@@ -114,7 +115,10 @@ export class LossRecovery {
       const limited = connection.congestionLimited || 2 * inFlightBefore >= congestion.window;
       congestion.acknowledged(delivery.bytes, limited, now, sample, roundTrip.smoothed, newRound);
     }
-    if (advanced > 0 || (connection.timerIsProbe && sent.sackedSegments > 0)) this.armTimer(connection, now);
+    // A large segment that has arrived shows that the path carries them.
+    if (delivery.largest > connection.smallerSegmentSize) connection.smallerSegments = 0;
+    const isProbeObsolete = connection.timerIsProbe && sent.sackedSegments > 0;
+    if (advanced > 0 || this.phase !== phaseBefore || isProbeObsolete) this.armTimer(connection, now);
   }
 
   /** What the phase makes of an acknowledgment. */
@@ -368,7 +372,7 @@ export class LossRecovery {
         first = 1;
         reportsDuplicate = true;
         this.spurious.duplicateReported(connection, start, end);
-        this.rack.spurious(acknowledgment, sendNext);
+        this.rack.spurious(connection.roundTrip.smoothed, now);
       }
     }
     // In the order of their sequence numbers, so that a lower one does not look as if it had been overtaken.

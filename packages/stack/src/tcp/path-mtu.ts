@@ -26,8 +26,9 @@ export class PathMtuCache {
     return Number.POSITIVE_INFINITY;
   }
 
-  /** Remembers that the path to an address carries packets of `mtu` bytes at most. */
+  /** Remembers that the path to an address carries packets of `mtu` bytes at most; more than is known is not believed. */
   limit(address: Ipv4, mtu: number, now: number): void {
+    if (mtu > this.get(address, now)) return;
     this.#paths.delete(address);
     if (this.#paths.size >= MAX_PATHS) {
       for (const oldest of this.#paths.keys()) {

@@ -18,9 +18,8 @@ export class Rack {
   reorderingSeen = false;
   #multiplier = 1;
   #persist = PERSISTENCE;
-  /** D-SACKs widen the window once per round trip: until this is acknowledged. */
-  #widenedUntil: Sequence = 0;
-  #hasWidened = false;
+  /** When a D-SACK last widened the window: they do so once per round trip. */
+  #widenedAt = Number.NEGATIVE_INFINITY;
   /** The shortest round trip known; whoever feeds {@link delivered} keeps it. */
   minimumRoundTrip = Number.POSITIVE_INFINITY;
 
@@ -60,10 +59,9 @@ export class Rack {
   }
 
   /** A D-SACK has shown a retransmission that was not needed. */
-  spurious(acknowledgment: Sequence, sendNext: Sequence): void {
-    if (this.#hasWidened && sequenceBefore(acknowledgment, this.#widenedUntil)) return;
-    this.#hasWidened = true;
-    this.#widenedUntil = sendNext;
+  spurious(smoothed: number, now: number): void {
+    if (now - this.#widenedAt < smoothed) return;
+    this.#widenedAt = now;
     this.#multiplier = Math.min(this.#multiplier + 1, 255);
     this.#persist = PERSISTENCE;
   }

@@ -74,6 +74,7 @@ export class Receiver {
     const headerLength = readTcpHeaderLength(view, segment);
     const data = segment + headerLength;
     const dataLength = length - headerLength;
+    if (dataLength > connection.largestReceived) connection.largestReceived = dataLength;
     let options = NO_OPTIONS;
     if (headerLength > TCP_HEADER_LENGTH) {
       options = this.#segmentOptions;

@@ -56,8 +56,8 @@ export class Delivery {
   original = false;
   /** A retransmitted segment was acknowledged cumulatively. */
   retransmitted = false;
-  /** Bytes of {@link bytes} that a selective acknowledgment told of. */
-  selective = 0;
+  /** Bytes of the largest of them. */
+  largest = 0;
 
   reset(): void {
     this.bytes = 0;
@@ -66,7 +66,7 @@ export class Delivery {
     this.lastSentAt = -1;
     this.original = false;
     this.retransmitted = false;
-    this.selective = 0;
+    this.largest = 0;
   }
 }
 
@@ -162,6 +162,7 @@ export class RetransmissionQueue {
         if (this.#load !== null) this.#load.frames--;
         delivery.bytes += bytes;
         delivery.segments++;
+        if (bytes > delivery.largest) delivery.largest = bytes;
         const sentAt = ring.sentAt[place];
         if (delivery.firstSentAt < 0) delivery.firstSentAt = sentAt;
         delivery.lastSentAt = sentAt;
@@ -243,7 +244,6 @@ export class RetransmissionQueue {
         this.bytesInFlight -= bytes;
         if (this.#load !== null) this.#load.frames--;
       }
-      this.#delivery.selective += bytes;
       const retransmitted = (marks & RETRANSMITTED) !== 0;
       this.#noteDelivered(bytes, ring.sentAt[place], segmentEnd, retransmitted, recoveryPoint, rack, now);
     }
@@ -380,6 +380,8 @@ export class RetransmissionQueue {
     }
     ring.ends[index & this.#mask] = cut;
     this.length++;
+    // A block may have begun within the segment, and now holds a part of it whole.
+    this.#seen = 0;
     const marks = ring.marks[index & this.#mask];
     if ((marks & SACKED) !== 0) this.sackedSegments++;
     else if ((marks & LOST) !== 0) this.lostSegments++;
@@ -419,7 +421,6 @@ export class RetransmissionQueue {
         index++;
       }
     }
-    this.#seen = 0;
   }
 
   /** Forgets everything and gives the memory back. */
@@ -445,6 +446,7 @@ export class RetransmissionQueue {
     const delivery = this.#delivery;
     delivery.bytes += bytes;
     delivery.segments++;
+    if (bytes > delivery.largest) delivery.largest = bytes;
     if (!retransmitted) {
       if (delivery.firstSentAt < 0) delivery.firstSentAt = sentAt;
       if (sentAt > delivery.lastSentAt) delivery.lastSentAt = sentAt;
@@ -472,7 +474,7 @@ export class RetransmissionQueue {
     let low = this.first;
     let high = this.first + this.length;
     while (low < high) {
-      const middle = (low + high) >>> 1;
+      const middle = low + ((high - low) >>> 1);
       if (sequenceAfter(this.#endOf(middle), sequence)) high = middle;
       else low = middle + 1;
     }

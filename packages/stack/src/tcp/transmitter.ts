@@ -327,7 +327,8 @@ export class Transmitter {
 
   #sendAcknowledgment(connection: TcpConnection, now: number): TransmitResult {
     // At least every second full-sized segment is acknowledged at once (RFC 9293, 3.8.6.3).
-    if (connection.acknowledgeNow || connection.unacknowledgedBytes >= 2 * connection.maximumSegment) {
+    const full = connection.largestReceived;
+    if (connection.acknowledgeNow || (full > 0 && connection.unacknowledgedBytes >= 2 * full)) {
       return this.#send(connection, ACK, emptySequence(connection), 0, false) ? "done" : "blocked";
     }
     if (connection.unacknowledgedBytes > 0 && connection.delayedAckAt === NEVER) {
