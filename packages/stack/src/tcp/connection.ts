@@ -174,8 +174,9 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   // The link's load (link-load.ts).
   isFarAway = false;
-  burstAt = 0;
-  burstFrames = 0;
+  /** Bytes that may be sent now, while the connection is paced, and when that was reckoned. */
+  paceTokens = 0;
+  pacedAt = 0;
 
   // Options in force, once both SYNs are known.
   /** Selective acknowledgments (RFC 2018). */
@@ -235,7 +236,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.#shared = shared;
     this.sendBuffer = new SendBuffer(shared.buffers);
     this.sent = new RetransmissionQueue(shared.segments, shared.delivery, shared.load);
-    this.recovery = new LossRecovery(shared.delivery, shared.statistics);
+    this.recovery = new LossRecovery(shared.delivery, shared.statistics, shared.load);
     this.congestion = createCongestionControl(shared.settings.congestionControl, DEFAULT_MSS);
     this.keepAliveIdle = shared.settings.keepAliveIdle;
     this.userTimeout = shared.settings.userTimeout;
@@ -434,7 +435,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   /** Lets the receive buffer grow when the owner keeps up with a flow that fills it. */
   #growReceiveLimit(): void {
-    if (this.unconsumed > this.receiveLimit >> 2 || this.deliveredSinceGrowth < this.receiveLimit) return;
+    // Half a window is early enough for the next to be open before a sender in slow start needs it.
+    if (this.unconsumed > this.receiveLimit >> 2 || this.deliveredSinceGrowth < this.receiveLimit >> 1) return;
     this.deliveredSinceGrowth = 0;
     if (this.receiveLimit >= MAXIMUM_BUFFER || this.receiveShift === 0) return;
     if (this.#owner.reserve(this, this.receiveLimit)) this.receiveLimit *= 2;
@@ -443,7 +445,9 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** Lets the send buffer grow when it was what held the flow back. */
   growSendLimit(acknowledged: number): void {
     this.acknowledgedSinceGrowth += acknowledged;
-    if (this.acknowledgedSinceGrowth < this.sendLimit) return;
+    // Two congestion windows, so that there is a whole one when the owner is asked for more.
+    const isTooSmall = this.sendLimit < 2 * this.congestion.window;
+    if (this.acknowledgedSinceGrowth < (isTooSmall ? this.sendLimit >> 2 : this.sendLimit)) return;
     this.acknowledgedSinceGrowth = 0;
     const heldBack = this.sendHeldBack;
     this.sendHeldBack = this.writableWanted;

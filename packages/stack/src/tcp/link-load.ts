@@ -6,6 +6,12 @@ const SMALLEST_SHARE = 10;
 const SHARE_OF_FREE = 8;
 /** A round trip that no queue on the link itself explains, in milliseconds: the frames wait somewhere behind it. */
 const LONG_ROUND_TRIP_MS = 5;
+/** How much faster than a window per round trip a far-away flow may be, in slow start and after (as Linux has it). */
+const SLOW_START_GAIN = 2;
+const AVOIDANCE_GAIN = 1.2;
+/** What a paced flow may send at once: so many segments, or what is due in so many milliseconds. */
+const BURST_SEGMENTS = 10;
+const BURST_MS = 2;
 
 /**
  * What is in flight on the link, against what the peer's network card can hold.
@@ -16,8 +22,8 @@ const LONG_ROUND_TRIP_MS = 5;
  * together, are kept to the ring's size. How much of it one flow may take follows what is free (the dynamic threshold of
  * shared-memory switches: Choudhury and Hahne 1998), so that one that stops acknowledging keeps no more than it had.
  *
- * A peer behind the guest, with a long way to it, has its frames elsewhere. Its flows are not counted, and only kept
- * from bursts: half a ring per millisecond.
+ * A peer behind the guest, with a long way to it, has its frames elsewhere. Its flows are not counted. They are paced,
+ * for the sake of the ring and of the queues on their way.
  */
 export class LinkLoad {
   /** Segments in flight, of all flows that count. */
@@ -31,20 +37,39 @@ export class LinkLoad {
 
   /** Decides, from the shortest round trip of a connection, whether its frames count on the link. */
   classify(connection: TcpConnection): void {
-    connection.sent.countOn(connection.roundTrip.minimum > LONG_ROUND_TRIP_MS ? null : this);
-    connection.isFarAway = connection.roundTrip.minimum > LONG_ROUND_TRIP_MS;
+    const { isKnown, minimum } = connection.roundTrip;
+    const isFarAway = isKnown && minimum > LONG_ROUND_TRIP_MS;
+    if (isFarAway === connection.isFarAway) return;
+    connection.isFarAway = isFarAway;
+    connection.sent.countOn(isFarAway ? null : this);
   }
 
-  /** Whether a connection may put one more frame on the link now. */
+  /**
+   * Whether a connection may put one more frame on the link now. A far-away one that may not has
+   * {@link TcpConnection.paceAt} set to when it may.
+   */
   admits(connection: TcpConnection, now: number): boolean {
-    if (!connection.isFarAway) {
-      const share = SHARE_OF_FREE * (this.#ring - this.frames);
-      return connection.sent.segmentsInFlight < Math.max(share, SMALLEST_SHARE);
+    if (connection.isFarAway) return this.#isPaced(connection, now);
+    const share = SHARE_OF_FREE * (this.#ring - this.frames);
+    return connection.sent.segmentsInFlight < Math.max(share, SMALLEST_SHARE);
+  }
+
+  /** A bucket that fills by the congestion window per round trip. */
+  #isPaced(connection: TcpConnection, now: number): boolean {
+    const { congestion, roundTrip, maximumSegment } = connection;
+    const gain = congestion.window < congestion.threshold ? SLOW_START_GAIN : AVOIDANCE_GAIN;
+    const rate = (gain * congestion.window) / Math.max(roundTrip.smoothed, LONG_ROUND_TRIP_MS);
+    const burst = Math.min(
+      Math.max(BURST_SEGMENTS * maximumSegment, BURST_MS * rate),
+      (this.#ring >> 1) * maximumSegment,
+    );
+    connection.paceTokens = Math.min(burst, connection.paceTokens + (now - connection.pacedAt) * rate);
+    connection.pacedAt = now;
+    if (connection.paceTokens > 0) {
+      connection.paceTokens -= maximumSegment;
+      return true;
     }
-    if (now - connection.burstAt >= 1) {
-      connection.burstAt = now;
-      connection.burstFrames = 0;
-    }
-    return ++connection.burstFrames <= this.#ring >> 1;
+    connection.paceAt = now + Math.max(1, -connection.paceTokens / rate);
+    return false;
   }
 }

@@ -2,6 +2,7 @@ import { type Sequence, sequenceAfter, sequenceBefore, sequenceDistance } from "
 import type { StackStatistics } from "../statistics.ts";
 import type { TcpOptions } from "../wire/tcp-options.ts";
 import type { TcpConnection } from "./connection.ts";
+import type { LinkLoad } from "./link-load.ts";
 import { Rack } from "./rack.ts";
 import { RateReduction } from "./rate-reduction.ts";
 import type { Delivery } from "./retransmission-queue.ts";
@@ -38,6 +39,7 @@ export class LossRecovery {
   readonly #reduction = new RateReduction();
   readonly #delivery: Delivery;
   readonly #statistics: StackStatistics;
+  readonly #load: LinkLoad;
   /**
    * Duplicate acknowledgments of a peer without selective ones, and the bytes that they stand for. No more count than
    * there were segments in flight: a peer cannot have one send for ever by repeating itself (RFC 5681, 3.2, step 4).
@@ -48,9 +50,10 @@ export class LossRecovery {
   /** How many acknowledgments of F-RTO have come (RFC 5682, 2.1): 0 when it is not at work, else 1 or 2. */
   #timeoutCheck = 0;
 
-  constructor(delivery: Delivery, statistics: StackStatistics) {
+  constructor(delivery: Delivery, statistics: StackStatistics, load: LinkLoad) {
     this.#delivery = delivery;
     this.#statistics = statistics;
+    this.#load = load;
   }
 
   /** Sets where the sequence numbers start. */
@@ -102,7 +105,10 @@ export class LossRecovery {
     }
     const sample = this.#measure(connection, options, advanced, now);
     const newRound = advanced > 0 && !sequenceBefore(acknowledgment, roundTrip.roundEnd);
-    if (newRound) roundTrip.roundEnd = connection.sendNext;
+    if (newRound) {
+      roundTrip.roundEnd = connection.sendNext;
+      this.#load.classify(connection);
+    }
     const repaired = this.probe.acknowledged(acknowledgment, isDuplicate, reportsDuplicate);
     if (repaired && this.phase === Phase.open) {
       congestion.lossDetected(sequenceDistance(connection.sendNext, acknowledgment) + advanced, now);

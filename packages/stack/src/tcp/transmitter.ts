@@ -252,10 +252,7 @@ export class Transmitter {
   /** Whether the link has room for one more frame of this connection; a connection that is held back has a timer set. */
   #isAdmitted(connection: TcpConnection, now: number): boolean {
     if (this.#options.load.admits(connection, now)) return true;
-    if (connection.isFarAway) {
-      connection.paceAt = connection.burstAt + 1;
-      this.#options.reschedule(connection);
-    }
+    if (connection.isFarAway) this.#options.reschedule(connection);
     return false;
   }
 
