@@ -90,7 +90,7 @@ export class LossRecovery {
     const delivery = this.#delivery;
     const { rack } = this;
     const inFlightBefore = sent.bytesInFlight;
-    const lostBefore = sent.lostSegments;
+    const lossesBefore = sent.losses;
     const phaseBefore = this.phase;
     delivery.reset();
     rack.minimumRoundTrip = roundTrip.minimum;
@@ -116,7 +116,7 @@ export class LossRecovery {
     }
     if (connection.selective && (sent.sackedSegments > 0 || this.phase !== Phase.open)) this.#detect(connection, now);
     else connection.reorderAt = NEVER;
-    this.#move(connection, acknowledgment, advanced, options, sent.lostSegments > lostBefore, now);
+    this.#move(connection, acknowledgment, advanced, options, sent.losses > lossesBefore, now);
     if (this.phase !== Phase.recovery && advanced > 0) {
       const limited = connection.congestionLimited || 2 * inFlightBefore >= congestion.window;
       congestion.acknowledged(delivery.bytes, limited, now, sample, roundTrip.smoothed, newRound);
@@ -194,9 +194,9 @@ export class LossRecovery {
 
   /** Time has passed that RACK waited for before taking segments for lost (RFC 8985, 6.2, step 5). */
   reorderingTimeout(connection: TcpConnection, now: number): void {
-    const lostBefore = connection.sent.lostSegments;
+    const lossesBefore = connection.sent.losses;
     this.#detect(connection, now);
-    if (connection.sent.lostSegments === lostBefore) return;
+    if (connection.sent.losses === lossesBefore) return;
     if (this.phase === Phase.open) {
       this.#delivery.reset();
       this.#enterRecovery(connection, now);

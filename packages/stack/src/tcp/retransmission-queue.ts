@@ -84,6 +84,8 @@ export class RetransmissionQueue {
   sackedBytes = 0;
   /** Segments that are to be sent again. */
   lostSegments = 0;
+  /** How often a segment was taken for lost. */
+  losses = 0;
   /** The index of the first segment. */
   first = 0;
   /** Segments in the queue. */
@@ -271,6 +273,7 @@ export class RetransmissionQueue {
     if ((ring.marks[place] & (SACKED | LOST)) !== 0) return;
     ring.marks[place] |= LOST;
     this.lostSegments++;
+    this.losses++;
     this.bytesInFlight -= sequenceDistance(ring.ends[place], this.startOf(index));
     if (this.#load !== null) this.#load.frames--;
     if (index < this.#lostFrom || this.lostSegments === 1) this.#lostFrom = index;

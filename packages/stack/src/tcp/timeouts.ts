@@ -7,8 +7,8 @@ import type { TcpSettings } from "./settings.ts";
 const NEVER = Number.POSITIVE_INFINITY;
 /** Expiries before the peer counts as gone: about 13 minutes for data (RFC 9293, 3.8.3, R2; Linux's count). */
 const MAX_RETRANSMISSIONS = 15;
-/** The same for a SYN, about two minutes: the application has long given up then (Linux's count). */
-const MAX_SYN_RETRANSMISSIONS = 6;
+/** The same for a SYN: three minutes (RFC 9293, 3.8.3, MUST-23). */
+const MAX_SYN_RETRANSMISSIONS = 7;
 /** Expiries after which a large segment is tried in halves, in case the path does not carry it (RFC 4821, 7.7). */
 const EXPIRIES_BEFORE_SMALLER = 2;
 /** What is tried then is half of the segment, within these bounds (RFC 8899, 5.1.2: every path is taken to carry it). */

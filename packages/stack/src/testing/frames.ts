@@ -62,6 +62,8 @@ export interface Ipv4Fields {
   readonly protocol: number;
   readonly payload: Uint8Array;
   readonly ttl?: number;
+  /** Type of service, whose lowest two bits are ECN's (RFC 3168, 5). */
+  readonly tos?: number;
   readonly identification?: number;
   readonly dontFragment?: boolean;
   readonly moreFragments?: boolean;
@@ -84,7 +86,7 @@ export function ipv4(fields: Ipv4Fields): Uint8Array {
     (fields.dontFragment ? 0x4000 : 0) | (fields.moreFragments ? 0x2000 : 0) | ((fields.fragmentOffset ?? 0) / 8);
   const header = Uint8Array.from([
     (fields.version ?? 4) * 16 + headerLength / 4,
-    0,
+    fields.tos ?? 0,
     ...u16(totalLength),
     ...u16(fields.identification ?? 0x1234),
     ...u16(flags),
@@ -168,12 +170,13 @@ export interface TcpFields {
   /** A multiple of 4 bytes. */
   readonly options?: Uint8Array;
   readonly payload?: Uint8Array;
+  readonly urgentPointer?: number;
   readonly headerLength?: number;
   readonly checksum?: number;
 }
 
-/** The letters that stand for the flags, each at the place of its bit: FIN is bit 0. */
-export const TCP_FLAGS = "FSRPAU";
+/** The letters that stand for the flags, each at the place of its bit: FIN is bit 0, E is ECE, C is CWR. */
+export const TCP_FLAGS = "FSRPAUEC";
 
 export function tcp(fields: TcpFields): Uint8Array {
   const options = fields.options ?? new Uint8Array(0);
@@ -194,8 +197,7 @@ export function tcp(fields: TcpFields): Uint8Array {
       ...u16(fields.window),
       0,
       0,
-      0,
-      0,
+      ...u16(fields.urgentPointer ?? 0),
       ...options,
     ]),
     fields.payload ?? new Uint8Array(0),
@@ -205,12 +207,38 @@ export function tcp(fields: TcpFields): Uint8Array {
   return segment;
 }
 
-/** The options of a SYN, padded to a multiple of four bytes with no-operations. */
-export function synOptions(mss: number | undefined, windowScale: number | undefined): Uint8Array {
+/** A block of selective acknowledgment (RFC 2018, 3): the first sequence number in it and the first behind it. */
+export type SackBlock = readonly [start: number, end: number];
+
+/** The value and the echo reply of a timestamps option (RFC 7323, 3.2). */
+export type Timestamps = readonly [value: number, echo: number];
+
+/** The options of a segment; all numbers absolute, modulo 2^32. */
+export interface TcpOptionFields {
+  readonly mss?: number | undefined;
+  readonly windowScale?: number | undefined;
+  readonly sackPermitted?: boolean | undefined;
+  readonly timestamps?: Timestamps | undefined;
+  readonly sack?: readonly SackBlock[] | undefined;
+}
+
+/** Options in the order in which Linux has them, each group of four bytes filled up with no-operations. */
+export function tcpOptions({ mss, windowScale, sackPermitted, timestamps, sack }: TcpOptionFields): Uint8Array {
   const options: number[] = [];
   if (mss !== undefined) options.push(2, 4, ...u16(mss));
+  if (sackPermitted && timestamps !== undefined) options.push(4, 2);
+  else if (sackPermitted) options.push(1, 1, 4, 2);
+  else if (timestamps !== undefined) options.push(1, 1);
+  if (timestamps !== undefined) options.push(8, 10, ...timestamps.flatMap(u32));
   if (windowScale !== undefined) options.push(1, 3, 3, windowScale);
+  if (sack !== undefined && sack.length > 0) options.push(1, 1, 5, 2 + 8 * sack.length, ...sack.flat().flatMap(u32));
+  if (options.length > 40) throw new Error(`${options.length} bytes of options do not fit a TCP header`);
   return Uint8Array.from(options);
+}
+
+/** The options of a SYN without timestamps and selective acknowledgments. */
+export function synOptions(mss: number | undefined, windowScale: number | undefined): Uint8Array {
+  return tcpOptions({ mss, windowScale });
 }
 
 export interface ParsedEthernet {
@@ -269,6 +297,11 @@ export interface ParsedTcp extends ParsedEthernet, ParsedIpv4 {
   readonly window: number;
   readonly mss: number | undefined;
   readonly windowScale: number | undefined;
+  readonly sackPermitted: boolean;
+  readonly timestamps: Timestamps | undefined;
+  readonly sack: readonly SackBlock[];
+  /** The options as they stand in the header. */
+  readonly options: Uint8Array;
   readonly payload: Uint8Array;
 }
 
@@ -378,7 +411,8 @@ function parseTcp(packet: ParsedIpv4): OnlyTransport<ParsedTcp> {
   check(segment.length >= 20, "shorter than a TCP header");
   const headerLength = (segment[12] >> 4) * 4;
   check(headerLength >= 20 && headerLength <= segment.length, "TCP data offset");
-  check((segment[12] & 15) === 0 && segment[13] >> 6 === 0, "reserved bits of TCP");
+  check((segment[12] & 15) === 0, "reserved bits of TCP");
+  check(segment[13] >> 6 === 0, "ECE or CWR, though ECN is refused");
   check(readU16(segment, 18) === 0, "an urgent pointer");
   const header = pseudoHeader(packet.sourceAddress, packet.destinationAddress, 6, segment.length);
   check(naiveChecksum(header, segment) === 0, "TCP checksum");
@@ -394,27 +428,68 @@ function parseTcp(packet: ParsedIpv4): OnlyTransport<ParsedTcp> {
     acknowledgment: readU32(segment, 8),
     flags,
     window: readU16(segment, 14),
-    ...parseTcpOptions(segment.subarray(20, headerLength)),
+    ...parseTcpOptions(segment.subarray(20, headerLength), (segment[13] & 2) !== 0),
+    options: segment.slice(20, headerLength),
     payload: segment.slice(headerLength),
   };
 }
 
-function parseTcpOptions(options: Uint8Array): { mss: number | undefined; windowScale: number | undefined } {
-  let mss: number | undefined;
-  let windowScale: number | undefined;
+type ParsedTcpOptions = Pick<ParsedTcp, "mss" | "windowScale" | "sackPermitted" | "timestamps" | "sack">;
+
+/** The length of each option that the stack may send; 0 where it varies. */
+const OPTION_LENGTHS: Readonly<Record<number, number>> = { 2: 4, 3: 3, 4: 2, 5: 0, 8: 10 };
+
+function parseTcpOptions(options: Uint8Array, isSyn: boolean): ParsedTcpOptions {
+  const seen = new Map<number, number>();
   for (let at = 0; at < options.length; ) {
     const kind = options[at];
     if (kind === 1) {
       at++;
       continue;
     }
-    check(kind === 2 || kind === 3, `TCP option ${kind}`);
-    check(options[at + 1] === (kind === 2 ? 4 : 3), `the length of TCP option ${kind}`);
-    if (kind === 2) mss = readU16(options, at + 2);
-    else windowScale = options[at + 2];
-    at += options[at + 1];
+    const right = OPTION_LENGTHS[kind];
+    check(right !== undefined, `TCP option ${kind}`);
+    check(at + 1 < options.length, `TCP option ${kind} without a length`);
+    const length = options[at + 1];
+    check(right === 0 || length === right, `the length of TCP option ${kind}`);
+    check(length >= 2 && at + length <= options.length, `TCP option ${kind} past the end of the header`);
+    check(!seen.has(kind), `TCP option ${kind} twice`);
+    // Of what the stack sends, only these two may be outside of a SYN, and only selective acknowledgments must be.
+    check(kind === 8 || isSyn === (kind !== 5), `TCP option ${kind} on a segment ${isSyn ? "with" : "without"} SYN`);
+    seen.set(kind, at + 2);
+    at += length;
   }
-  return { mss, windowScale };
+  const mss = seen.get(2);
+  const windowScale = seen.get(3);
+  const timestamps = seen.get(8);
+  return {
+    mss: mss === undefined ? undefined : readU16(options, mss),
+    windowScale: windowScale === undefined ? undefined : options[windowScale],
+    sackPermitted: seen.has(4),
+    timestamps: timestamps === undefined ? undefined : [readU32(options, timestamps), readU32(options, timestamps + 4)],
+    sack: parseSack(options, seen.get(5)),
+  };
+}
+
+function parseSack(options: Uint8Array, start: number | undefined): SackBlock[] {
+  if (start === undefined) return [];
+  const length = options[start - 1] - 2;
+  check(length >= 8 && length <= 32 && length % 8 === 0, `${length} bytes of SACK blocks`);
+  const blocks: SackBlock[] = [];
+  for (let at = start; at < start + length; at += 8) {
+    const block: SackBlock = [readU32(options, at), readU32(options, at + 4)];
+    check(((block[1] - block[0]) | 0) > 0, "a SACK block that is empty or runs backwards");
+    blocks.push(block);
+  }
+  for (const [index, [left, right]] of blocks.entries()) {
+    for (const [start, end] of blocks.slice(index + 1)) {
+      const apart = ((left - end) | 0) > 0 || ((start - right) | 0) > 0;
+      // The first block lies within another when it tells of a duplicate (RFC 2883, 4).
+      const within = index === 0 && ((left - start) | 0) >= 0 && ((end - right) | 0) >= 0;
+      check(apart || within, "SACK blocks that overlap or touch");
+    }
+  }
+  return blocks;
 }
 
 /** Puts the fragments of one datagram together, in whatever order they are, and reads it. */

@@ -4,7 +4,17 @@ import type { ReceivedUnreachable } from "../icmp/icmp.ts";
 import { Stack, type StackHandlers, type StackOptions } from "../stack.ts";
 import type { TcpRequest } from "../tcp/flow.ts";
 import type { UdpDatagram } from "../udp/datagram.ts";
-import { arp, ethernet, type Ipv4Fields, icmp, ipv4, type ParsedFrame, parseFrame, udp } from "./frames.ts";
+import {
+  arp,
+  ethernet,
+  type Ipv4Fields,
+  icmp,
+  ipv4,
+  type ParsedFrame,
+  type ParsedTcp,
+  parseFrame,
+  udp,
+} from "./frames.ts";
 import { Random } from "./random.ts";
 import { TraceLink } from "./trace-link.ts";
 
@@ -51,7 +61,9 @@ export class Lan {
   /** How often the stack asked to be flushed. */
   wakes = 0;
   now: number;
-  readonly #sent: Uint8Array[] = [];
+  /** Told of each segment as it leaves the stack, before the stack is handed another frame; by {@link flowKey}. */
+  readonly observers = new Map<string, (segment: ParsedTcp) => void>();
+  readonly #sent: ParsedFrame[] = [];
 
   constructor(options: LanOptions = {}) {
     const { handlers, startAt, ...stackOptions } = options;
@@ -154,7 +166,7 @@ export class Lan {
     this.#collect();
     const frame = this.#sent.shift();
     if (frame === undefined) throw new Error("nothing was sent");
-    return parseFrame(frame);
+    return frame;
   }
 
   /** Takes the oldest frame, which has to be of one kind. */
@@ -167,23 +179,27 @@ export class Lan {
   /** Takes everything that was sent. */
   all(): ParsedFrame[] {
     this.#collect();
-    return this.#sent.splice(0).map(parseFrame);
+    return this.#sent.splice(0);
   }
 
   expectNothing(): void {
     this.#collect();
     if (this.#sent.length === 0) return;
-    throw new Error(`expected nothing, got ${this.#sent.map((frame) => describeFrame(parseFrame(frame))).join("; ")}`);
+    throw new Error(`expected nothing, got ${this.#sent.map(describeFrame).join("; ")}`);
   }
 
   #collect(): void {
-    for (let frame = this.link.take(); frame !== null; frame = this.link.take()) {
-      if (!this.#answerArp(frame)) this.#sent.push(frame);
+    for (let bytes = this.link.take(); bytes !== null; bytes = this.link.take()) {
+      const frame = parseFrame(bytes);
+      if (this.#answerArp(frame)) continue;
+      this.#sent.push(frame);
+      if (frame.kind !== "tcp") continue;
+      const { destinationAddress, destinationPort, sourceAddress, sourcePort } = frame;
+      this.observers.get(flowKey(destinationAddress, destinationPort, sourceAddress, sourcePort))?.(frame);
     }
   }
 
-  #answerArp(frame: Uint8Array): boolean {
-    const request = parseFrame(frame);
+  #answerArp(request: ParsedFrame): boolean {
     if (request.kind !== "arp" || request.operation !== 1) return false;
     const mac = this.hosts.get(request.targetAddress);
     if (mac === undefined) return false;
@@ -197,6 +213,11 @@ export class Lan {
     this.receive(ethernet(request.source, mac, 0x0806, reply));
     return true;
   }
+}
+
+/** One flow as a key: the peer's end, then the stack's. */
+export function flowKey(address: Ipv4, port: number, stackAddress: Ipv4, stackPort: number): string {
+  return `${address}:${port} ${stackAddress}:${stackPort}`;
 }
 
 function isKind<Kind extends ParsedFrame["kind"]>(

@@ -174,10 +174,12 @@ test("after a timeout in a recovery, Reno's slope is 0.53 up to the window befor
 test("round trips that become shorter do not shrink the window", () => {
   const cubic = grown(1000);
   lose(cubic, 0);
-  const now = run(cubic, 0, 4000, 2000);
+  const now = run(cubic, 0, 4000, 100);
+  cubic.acknowledged(cubic.window, true, now, -1, 2000, false);
+  // The curve of two seconds later, 0.4 * 3.0856^3 = 11.8 segments below 1000; that of 10 ms later is 52 below.
   const before = cubic.window;
-  // The curve is at 0.4 * 5.0856^3 = 52.6 segments below 1000 now, and was followed two seconds ahead.
-  expect(before).toBeGreaterThan(970_000);
+  expect(before).toBeGreaterThan(988_000);
+  expect(before).toBeLessThan(989_000);
   cubic.acknowledged(before, true, now, -1, 10, false);
   expect(cubic.window).toBe(before);
 });
@@ -422,6 +424,23 @@ test("a new segment size begins the curve anew from the same bytes", () => {
   // 0.4 * 2^3 = 3.2 segments before the plateau, and 2.7 of them a round trip later.
   expect(cubic.window / 500).toBeGreaterThan(2000 - 3.4);
   expect(cubic.window / 500).toBeLessThan(2000 - 2.6);
+});
+
+test("a loss undone after the segment size changed begins the curve anew too", () => {
+  const cubic = grown(1000);
+  lose(cubic, 0);
+  const now = run(cubic, 0, 3000, 100);
+  const before = cubic.window;
+  cubic.lossDetected(before, now);
+  cubic.setSegment(250);
+  cubic.undo(now);
+  expect(cubic.window).toBe(before);
+  // In segments of 250 bytes the plateau is at 4000. The curve is cubic: after half of K an eighth is missing still.
+  const missing = 4000 - before / 250;
+  run(cubic, now, 500 * Math.cbrt(missing / 0.4), 100);
+  const left = 4000 - cubic.window / 250;
+  expect(left / missing).toBeGreaterThan(0.08);
+  expect(left / missing).toBeLessThan(0.13);
 });
 
 test("a loss that turns out spurious when the window has outgrown it stays", () => {

@@ -88,8 +88,9 @@ export class Cubic extends Reno {
   override setSegment(bytes: number): void {
     super.setSegment(bytes);
     this.#scale = (C * bytes) / 1e9;
-    // The curve is another one: the stage begins anew where the window is.
+    // The curve is another one: the stage begins anew where the window is, also the one that an undo would resume.
     this.#epoch = NONE;
+    this.#undoEpoch = NONE;
   }
 
   protected override avoidCongestion(acknowledged: number, limited: boolean, now: number, smoothed: number): void {

@@ -41,10 +41,10 @@ export class Reno implements CongestionControl {
     smoothed: number,
     newRound: boolean,
   ): void {
-    // RFC 3465 counts two segments of an acknowledgment at most. A peer that merges what it receives (GRO) acknowledges
-    // dozens at once, and would be served at a fraction of the rate: all is counted, as in Linux. That no
-    // acknowledgment more than doubles the window keeps slow start's rate when one stands for many that were lost, and
-    // after a timeout, when it covers what left the network long ago.
+    // RFC 3465 counts at most two segments of an acknowledgment. A peer that merges what it receives (GRO) acknowledges
+    // dozens at once and would be served at a fraction of slow start's rate: all is counted, as in Linux. The bound of
+    // a window remains for the one that stands for many that were lost, or that after a timeout covers what left the
+    // network long before.
     let acknowledged = Math.min(bytes, this.window);
     if (this.window < this.threshold) {
       let growth = acknowledged;
