@@ -193,9 +193,13 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   nagle = false;
   keepAliveIdle: number;
   unansweredKeepAlives = 0;
+  keepAliveSentAt = Number.NEGATIVE_INFINITY;
   userTimeout: number;
   /** When the peer's last segment came. */
   heardAt = 0;
+  /** Answers to segments that make no sense, since {@link nonsenseSince}. */
+  nonsenseAnswers = 0;
+  nonsenseSince = 0;
 
   // Deadlines in milliseconds of the stack's clock; the earliest decides when the timer queue hands this out.
   retransmitAt = NEVER;
@@ -326,6 +330,11 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.state !== State.closed) this.#owner.abort(this);
   }
 
+  /** When a timestamp of ours was current, in milliseconds of the stack's clock. */
+  timeOf(timestamp: number, now: number): number {
+    return now - ((this.timestamp(now) - timestamp) | 0);
+  }
+
   setNagle(on: boolean): void {
     this.nagle = on;
     if (!on && this.isSynchronized) this.#owner.wake(this);
@@ -377,7 +386,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.lastAcknowledgmentSent = this.receiveNext;
     this.selective = settings.selectiveAcknowledgments && options.sackPermitted;
     this.timestamps = settings.timestamps && options.hasTimestamps;
-    this.recentTimestamp = options.timestampValue;
+    this.recentTimestamp = this.timestamps ? options.timestampValue : 0;
     this.recentTimestampAt = now;
     this.heardAt = now;
     // The options of every segment are part of what the size allows (RFC 6691, 3).

@@ -1,7 +1,8 @@
 import type { TcpConnection } from "./connection.ts";
 
-/** A flow may always have this many frames in flight, so that each makes progress however many share the link. */
-const SMALLEST_SHARE = 10;
+/** What a flow may have in flight however many share the link: at most, and at least. */
+const LARGEST_FLOOR = 10;
+const SMALLEST_FLOOR = 2;
 /** A flow may have so many times as much in flight as is free: so flows that share the ring come to equal parts. */
 const SHARE_OF_FREE = 8;
 /** A round trip that no queue on the link itself explains, in milliseconds: the frames wait somewhere behind it. */
@@ -21,6 +22,8 @@ const BURST_MS = 2;
  * long: what is not acknowledged is in the ring or was just taken out of it. So the frames in flight, of all flows
  * together, are kept to the ring's size. How much of it one flow may take follows what is free (the dynamic threshold of
  * shared-memory switches: Choudhury and Hahne 1998), so that one that stops acknowledging keeps no more than it had.
+ * Half of the ring is divided evenly: what each flow may have in any case. With more flows than a quarter of the ring
+ * that is two frames each, and together they may exceed it.
  *
  * A peer behind the guest, with a long way to it, has its frames elsewhere. Its flows are not counted. They are paced,
  * for the sake of the ring and of the queues on their way.
@@ -28,6 +31,8 @@ const BURST_MS = 2;
 export class LinkLoad {
   /** Segments in flight, of all flows that count. */
   frames = 0;
+  /** Flows that count and have something unacknowledged. */
+  flows = 0;
   readonly #ring: number;
 
   /** @param ring - frames that the peer's receive ring holds. */
@@ -35,11 +40,13 @@ export class LinkLoad {
     this.#ring = ring;
   }
 
-  /** Decides, from the shortest round trip of a connection, whether its frames count on the link. */
+  /**
+   * Decides, from the shortest round trip a connection ever had, whether its frames count on the link. While the link
+   * itself is full a long round trip says nothing of what is behind it.
+   */
   classify(connection: TcpConnection): void {
-    const { isKnown, minimum } = connection.roundTrip;
-    const isFarAway = isKnown && minimum > LONG_ROUND_TRIP_MS;
-    if (isFarAway === connection.isFarAway) return;
+    const isFarAway = connection.roundTrip.lowest > LONG_ROUND_TRIP_MS;
+    if (isFarAway === connection.isFarAway || (isFarAway && this.frames > this.#ring >> 2)) return;
     connection.isFarAway = isFarAway;
     connection.sent.countOn(isFarAway ? null : this);
   }
@@ -50,8 +57,10 @@ export class LinkLoad {
    */
   admits(connection: TcpConnection, now: number): boolean {
     if (connection.isFarAway) return this.#isPaced(connection, now);
-    const share = SHARE_OF_FREE * (this.#ring - this.frames);
-    return connection.sent.segmentsInFlight < Math.max(share, SMALLEST_SHARE);
+    const flows = Math.max(1, this.flows);
+    const floor = Math.max(SMALLEST_FLOOR, Math.min(LARGEST_FLOOR, Math.floor(this.#ring / (2 * flows))));
+    const shared = Math.max(this.#ring >> 1, this.#ring - floor * flows);
+    return connection.sent.segmentsInFlight < Math.max(SHARE_OF_FREE * (shared - this.frames), floor);
   }
 
   /** A bucket that fills by the congestion window per round trip. */

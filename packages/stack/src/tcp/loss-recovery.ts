@@ -94,6 +94,8 @@ export class LossRecovery {
     const phaseBefore = this.phase;
     delivery.reset();
     rack.minimumRoundTrip = roundTrip.minimum;
+    rack.echoedAt =
+      connection.timestamps && options.hasTimestamps ? connection.timeOf(options.timestampEcho, now) : now;
     // The cumulative part first: what is beyond it arrived later.
     if (advanced > 0) sent.acknowledge(acknowledgment, this.point, rack, now);
     let reportsDuplicate = false;
@@ -109,7 +111,8 @@ export class LossRecovery {
       roundTrip.roundEnd = connection.sendNext;
       this.#load.classify(connection);
     }
-    const repaired = this.probe.acknowledged(acknowledgment, isDuplicate, reportsDuplicate);
+    const isBare = isDuplicate && options.sackBlocks === 0;
+    const repaired = this.probe.acknowledged(acknowledgment, isBare, reportsDuplicate);
     if (repaired && this.phase === Phase.open) {
       congestion.lossDetected(sequenceDistance(connection.sendNext, acknowledgment) + advanced, now);
       congestion.recovered(now);
@@ -255,11 +258,9 @@ export class LossRecovery {
       sent.segmentsInFlight > 0 &&
       sent.segmentsInFlight === sent.length;
     if (mayProbe) {
-      const probeWait = this.probe.timeout(roundTrip.smoothed, sent.length);
-      if (probeWait < wait) {
-        wait = probeWait;
-        connection.timerIsProbe = true;
-      }
+      // When the retransmission's time comes first, the probe goes then, and the timer runs once more (RFC 8985, 7.2).
+      wait = Math.min(wait, this.probe.timeout(roundTrip.smoothed, sent.length));
+      connection.timerIsProbe = true;
     }
     connection.retransmitAt = now + wait;
   }

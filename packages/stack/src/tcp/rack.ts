@@ -20,6 +20,8 @@ export class Rack {
   #persist = PERSISTENCE;
   /** When a D-SACK last widened the window: they do so once per round trip. */
   #widenedAt = Number.NEGATIVE_INFINITY;
+  /** When the segment was sent that drew the acknowledgment, by its echoed timestamp, to a millisecond. */
+  echoedAt = Number.POSITIVE_INFINITY;
   /** The shortest round trip known; whoever feeds {@link delivered} keeps it. */
   minimumRoundTrip = Number.POSITIVE_INFINITY;
 
@@ -34,8 +36,8 @@ export class Rack {
     if (sequenceAfter(end, this.#forwardAcknowledgment)) this.#forwardAcknowledgment = end;
     else if (!retransmitted && sequenceBefore(end, this.#forwardAcknowledgment)) this.reorderingSeen = true;
     const roundTrip = now - sentAt;
-    // Sooner than any round trip takes: it was the first copy that arrived.
-    if (retransmitted && roundTrip < this.minimumRoundTrip) return;
+    // Sooner than any round trip takes, or by the echo of an earlier time: it was the first copy that arrived.
+    if (retransmitted && (roundTrip < this.minimumRoundTrip || this.echoedAt < sentAt - 1)) return;
     this.roundTrip = roundTrip;
     if (this.isSentAfter(sentAt, end)) return;
     this.#sentAt = sentAt;

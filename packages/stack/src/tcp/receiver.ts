@@ -23,6 +23,13 @@ const NEVER = Number.POSITIVE_INFINITY;
 const TIMESTAMP_LIFETIME_MS = 24 * 24 * 60 * 60 * 1000;
 /** How often small segments alone must arrive, so that an outage of the link is not taken for a small path. */
 const SMALLER_SEGMENTS_THAT_TELL = 2;
+/**
+ * Answers per second and connection to segments without data that make no sense. Two ends that disagree on where they
+ * are would otherwise acknowledge to each other for ever; one silence ends it.
+ */
+const ANSWERS_TO_NONSENSE = 3;
+/** What is so much older than anything expected is not from this connection, nor is what it acknowledges. */
+const MAX_AGE = 0x4000_0000;
 /** What a segment without options says. */
 const NO_OPTIONS = new TcpOptions();
 
@@ -117,13 +124,17 @@ export class Receiver {
       }
     }
     // A SYN is for the checks that follow, so that a peer that has lost its memory is not shut out.
-    if (connection.timestamps && (flags & (RST | SYN)) === 0 && !this.#acceptTimestamps(connection, options, now))
+    if (
+      connection.timestamps &&
+      (flags & (RST | SYN)) === 0 &&
+      !this.#acceptTimestamps(connection, options, dataLength, now)
+    )
       return;
     this.#receiveInOrderOfChecks(connection, bytes, view, segment, flags, sequence, data, dataLength, options, now);
   }
 
   /** Protection against wrapped sequence numbers (RFC 7323, 5.3, R1): false when the segment is an old one. */
-  #acceptTimestamps(connection: TcpConnection, options: TcpOptions, now: number): boolean {
+  #acceptTimestamps(connection: TcpConnection, options: TcpOptions, dataLength: number, now: number): boolean {
     if (!options.hasTimestamps) {
       // Every segment of such a connection has the option (RFC 7323, 3.2).
       this.#options.statistics.tcpTimestampRejects++;
@@ -132,9 +143,16 @@ export class Receiver {
     const isOlder = ((options.timestampValue - connection.recentTimestamp) | 0) < 0;
     if (!isOlder || isTimestampOutdated(connection, now)) return true;
     this.#options.statistics.tcpTimestampRejects++;
-    connection.acknowledgeNow = true;
-    this.#options.wake(connection);
+    if (dataLength > 0 || mayAnswerNonsense(connection, now)) {
+      connection.acknowledgeNow = true;
+      this.#options.wake(connection);
+    }
     return false;
+  }
+
+  /** Challenges an acknowledgment of what cannot be acknowledged. */
+  #challenge(connection: TcpConnection, dataLength: number, now: number): void {
+    if (dataLength > 0 || mayAnswerNonsense(connection, now)) this.#options.challenge(connection);
   }
 
   /** The checks of RFC 9293, 3.10.7.4 in their order. */
@@ -186,13 +204,15 @@ export class Receiver {
       (ahead === window && dataLength > 0);
     if (outside) {
       // A keep-alive, a window probe, a retransmission or nonsense: the answer is an acknowledgment (3.10.7.4, first).
-      connection.acknowledgeNow = true;
       if (ahead < 0 && dataLength > 0) this.#reportDuplicate(connection, sequence, dataLength);
-      this.#options.wake(connection);
+      if (dataLength > 0 || fin || mayAnswerNonsense(connection, now)) {
+        connection.acknowledgeNow = true;
+        this.#options.wake(connection);
+      }
       if (connection.state === State.timeWait && fin) this.#options.restartTimeWait(connection);
       // A duplicate's acknowledgment may still be news; one from beyond the window is not believed, and the handshake
       // is completed only from within it.
-      if (ahead > window || connection.state === State.synReceived) return;
+      if (ahead > window || ahead < -MAX_AGE || connection.state === State.synReceived) return;
       this.#acknowledge(connection, view, segment, sequence, dataLength, options, now);
       return;
     }
@@ -314,6 +334,9 @@ export class Receiver {
     // A FIN is taken in though the window is closed; the window is not to become negative by it.
     if (sequenceBefore(connection.receiveEdge, connection.receiveNext)) connection.receiveEdge = connection.receiveNext;
     connection.acknowledgeNow = true;
+    // What was held beyond the end is not part of the stream.
+    connection.outOfOrder.clear();
+    connection.blocks?.clear();
     const { handler } = connection;
     switch (connection.state) {
       case State.established:
@@ -365,13 +388,13 @@ export class Receiver {
 
     if (sequenceAfter(acknowledgment, connection.sendMaximum)) {
       // It acknowledges what was never sent (RFC 9293, 3.10.7.4; RFC 5961, 5.2).
-      this.#options.challenge(connection);
+      this.#challenge(connection, dataLength, now);
       return false;
     }
     if (advanced < 0) {
       // Older than any window we could have had: not from this connection (RFC 5961, 5.2).
       if (-advanced > Math.max(connection.largestSendWindow, 65535)) {
-        this.#options.challenge(connection);
+        this.#challenge(connection, dataLength, now);
         return false;
       }
       return true;
@@ -538,6 +561,14 @@ export class Receiver {
 /** Whether the peer's clock may have wrapped since its last timestamp (RFC 7323, 5.5). */
 function isTimestampOutdated(connection: TcpConnection, now: number): boolean {
   return now - connection.recentTimestampAt > TIMESTAMP_LIFETIME_MS;
+}
+
+function mayAnswerNonsense(connection: TcpConnection, now: number): boolean {
+  if (now - connection.nonsenseSince > 1000) {
+    connection.nonsenseSince = now;
+    connection.nonsenseAnswers = 0;
+  }
+  return ++connection.nonsenseAnswers <= ANSWERS_TO_NONSENSE;
 }
 
 /** Whether an acknowledgment is of our SYN, which is all that was sent in SYN-SENT and SYN-RECEIVED. */

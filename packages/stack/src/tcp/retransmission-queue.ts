@@ -128,14 +128,24 @@ export class RetransmissionQueue {
   countOn(load: LinkLoad | null): void {
     if (load === this.#load) return;
     const { segmentsInFlight } = this;
-    if (this.#load !== null) this.#load.frames -= segmentsInFlight;
-    if (load !== null) load.frames += segmentsInFlight;
+    const flows = this.length > 0 ? 1 : 0;
+    if (this.#load !== null) {
+      this.#load.frames -= segmentsInFlight;
+      this.#load.flows -= flows;
+    }
+    if (load !== null) {
+      load.frames += segmentsInFlight;
+      load.flows += flows;
+    }
     this.#load = load;
   }
 
   /** Adds a segment of new data from `start` to `end`, sent at `now`. */
   push(start: Sequence, end: Sequence, now: number): void {
-    if (this.length === 0) this.#start = start;
+    if (this.length === 0) {
+      this.#start = start;
+      if (this.#load !== null) this.#load.flows++;
+    }
     const ring = this.#ring !== null && this.length <= this.#mask ? this.#ring : this.#grow();
     const place = (this.first + this.length) & this.#mask;
     ring.ends[place] = end;
@@ -509,8 +519,11 @@ export class RetransmissionQueue {
     return ring;
   }
 
+  /** The queue is empty: its memory goes back. */
   #giveRing(): void {
-    if (this.#ring !== null) this.#pool.give(this.#ring);
+    if (this.#ring === null) return;
+    if (this.#load !== null) this.#load.flows--;
+    this.#pool.give(this.#ring);
     this.#ring = null;
     this.#mask = 0;
     // Small numbers again, which the engine keeps unboxed.

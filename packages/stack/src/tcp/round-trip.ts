@@ -20,6 +20,8 @@ export class RoundTrip {
   smoothed = 0;
   /** The shortest round trip of the last minute or two, in milliseconds; Infinity before the first sample. */
   minimum = Number.POSITIVE_INFINITY;
+  /** The shortest round trip there ever was, in milliseconds; 0 before the first sample. */
+  lowest = 0;
   /** The sequence number whose acknowledgment ends the round trip being counted. */
   roundEnd: Sequence = 0;
   #variation = 0;
@@ -42,6 +44,7 @@ export class RoundTrip {
   sample(milliseconds: number, now: number): void {
     if (!this.isKnown) {
       this.isKnown = true;
+      this.lowest = milliseconds;
       this.smoothed = milliseconds;
       this.#variation = milliseconds / 2;
     } else {
@@ -62,6 +65,7 @@ export class RoundTrip {
     }
     if (milliseconds < this.#recentMinimum) this.#recentMinimum = milliseconds;
     if (milliseconds < this.minimum) this.minimum = milliseconds;
+    if (milliseconds < this.lowest) this.lowest = milliseconds;
   }
 
   /** Notes that the timer expired (RFC 6298, 5.5). */

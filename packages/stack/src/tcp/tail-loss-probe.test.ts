@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { sequenceAdd } from "../sequence.ts";
 import { TailLossProbe } from "./tail-loss-probe.ts";
 
-/** The probe's end, just behind the wrap. */
-const END = 20;
+/** The probe's end, just behind the change of the sign. */
+const END = -0x80000000 + 20;
 const BEFORE = sequenceAdd(END, -100);
 const BEYOND = sequenceAdd(END, 100);
 

@@ -530,6 +530,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   reschedule(connection: TcpConnection): void {
+    if (connection.state === State.closed) return;
     const { deadline } = connection;
     if (deadline !== NEVER) this.#timers.schedule(connection, deadline);
   }
@@ -569,7 +570,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   #challenge(connection: TcpConnection): void {
-    if (!this.#challenges.take(this.#options.now())) return;
+    // Before our SYN has left there is no number that the peer could be challenged with.
+    if (connection.sendMaximum === connection.initialSend || !this.#challenges.take(this.now())) return;
     this.#options.statistics.tcpChallengeAcks++;
     this.#transmitter.sendAcknowledgment(connection, this.now());
   }

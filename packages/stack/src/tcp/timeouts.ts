@@ -94,9 +94,9 @@ export class Timeouts {
   #keepAlive(connection: TcpConnection, now: number): void {
     connection.keepAliveAt = NEVER;
     if (connection.keepAliveIdle === 0) return;
+    if (connection.heardAt >= connection.keepAliveSentAt) connection.unansweredKeepAlives = 0;
     const dueAt = connection.heardAt + connection.keepAliveIdle;
     if (dueAt > now) {
-      connection.unansweredKeepAlives = 0;
       connection.keepAliveAt = dueAt;
       return;
     }
@@ -108,6 +108,7 @@ export class Timeouts {
       return;
     }
     connection.unansweredKeepAlives++;
+    connection.keepAliveSentAt = now;
     connection.keepAliveDue = true;
     this.#statistics.tcpKeepAlives++;
     this.#owner.wake(connection);

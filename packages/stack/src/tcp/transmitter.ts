@@ -180,9 +180,14 @@ export class Transmitter {
     // A FIN takes a sequence number and no room.
     const hasFin = connection.finQueued && sequenceDistance(connection.finSendSequence, start) <= maximumSegment;
     const fitting = Math.min(room, maximumSegment + (hasFin ? 1 : 0));
-    if (sent.lengthOf(index) > fitting) sent.split(index, Math.min(room, maximumSegment));
+    if (sent.lengthOf(index) > fitting) {
+      // A scrap of a window is not worth a segment (3.8.6.2.1), unless the timer asks for one.
+      const isScrap = room < maximumSegment >> 1 && room < connection.largestSendWindow >> 1;
+      if (sent.isFull || (isScrap && !recovery.isRetransmissionDue)) return "window";
+      sent.split(index, Math.min(room, maximumSegment));
+    }
     // Small segments are sent again as one (RFC 9293, 3.8.1).
-    else while (!connection.isTryingSmaller && sent.joinNext(index, fitting)) index++;
+    while (!connection.isTryingSmaller && sent.joinNext(index, fitting)) index++;
     const length = sent.lengthOf(index);
     if (!recovery.isRetransmissionDue) {
       if (inFlight > 0 && inFlight + length > congestion.window) {

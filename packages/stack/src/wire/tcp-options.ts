@@ -49,7 +49,10 @@ export class TcpOptions {
     return this.sackEdges[2 * block + 1];
   }
 
-  /** Reads the options of a checked segment. One of a wrong length ends the reading: nothing after it can be trusted. */
+  /**
+   * Reads the options of a checked segment. A known one of a wrong length is skipped; one whose length leads out of the
+   * header ends the reading.
+   */
   read(view: DataView, segment: number): void {
     this.maximumSegmentSize = DEFAULT_MSS;
     this.windowShift = -1;

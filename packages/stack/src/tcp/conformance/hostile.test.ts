@@ -35,13 +35,18 @@ function finish(t: Peer, acknowledged: number, end: number): void {
 
 describe("acknowledgments of what was never sent", () => {
   test("are challenged, and neither move the window nor lose data", () => {
-    const t = tenInFlight();
     for (const ack of [at(10) + 1, at(20), at(60), at(61), 2_000_000, 2 ** 31 - 2]) {
+      const t = tenInFlight();
+      for (let count = 0; count < 3; count++) {
+        t.send({ flags: "A", seq: 1, ack, win: 65_535 });
+        expect(t.take()).toMatchObject([{ flags: "A", seq: at(10), ack: 1, data: 0 }]);
+      }
+      // An end that says the same again and again is not answered each time: two such would never fall silent.
       t.send({ flags: "A", seq: 1, ack, win: 65_535 });
-      expect(t.take()).toMatchObject([{ flags: "A", seq: at(10), ack: 1, data: 0 }]);
+      t.expectNothing();
+      expect(t.flow.sendQueued).toBe(60 * MSS);
+      finish(t, 1, at(60));
     }
-    expect(t.flow.sendQueued).toBe(60 * MSS);
-    finish(t, 1, at(60));
   });
 
   test("with blocks of it do no harm either", () => {
