@@ -361,7 +361,9 @@ export class Receiver {
       return;
     }
     let reason: CloseReason = "reset";
-    if (state === State.lastAck || state === State.closing) reason = "finished";
+    // Both streams have ended; but what was not acknowledged may never have arrived.
+    const isOver = state === State.lastAck || state === State.closing;
+    if (isOver && connection.sendBuffer.length === 0) reason = "finished";
     // A connection of ours that the peer's crossed (RFC 9293, 3.10.7.4, second).
     else if (state === State.synReceived && connection.isActive) reason = "refused";
     this.#options.remove(connection, reason);
@@ -414,8 +416,10 @@ export class Receiver {
       this.#options.wake(connection);
       if (advanced > 0) this.#tellWritable(connection);
     }
-    // Only a segment that is newer than the last one that set the window may set it again (3.10.7.4, "Send Window").
+    // Only a segment that is newer than the last one that set the window may set it again (3.10.7.4, "Send Window"). One
+    // that acknowledges more is newer in any case: its window counts from there.
     if (
+      advanced > 0 ||
       sequenceBefore(connection.windowUpdateSequence, sequence) ||
       (connection.windowUpdateSequence === sequence &&
         !sequenceBefore(acknowledgment, connection.windowUpdateAcknowledgment))
