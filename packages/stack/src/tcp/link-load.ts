@@ -1,8 +1,9 @@
 import type { TcpConnection } from "./connection.ts";
 
-/** What a flow may have in flight however many share the link: at most, and at least. */
-const LARGEST_FLOOR = 10;
-const SMALLEST_FLOOR = 2;
+/** A flow may always have two frames in flight, so that each makes progress however many share the link. */
+const FLOOR = 2;
+/** What flows may take by what is free is so much less than the ring, in eighths of it: room for the floors. */
+const SHARED_EIGHTHS = 7;
 /** A flow may have so many times as much in flight as is free: so flows that share the ring come to equal parts. */
 const SHARE_OF_FREE = 8;
 /** A round trip that no queue on the link itself explains, in milliseconds: the frames wait somewhere behind it. */
@@ -22,8 +23,8 @@ const BURST_MS = 2;
  * long: what is not acknowledged is in the ring or was just taken out of it. So the frames in flight, of all flows
  * together, are kept to the ring's size. How much of it one flow may take follows what is free (the dynamic threshold of
  * shared-memory switches: Choudhury and Hahne 1998), so that one that stops acknowledging keeps no more than it had.
- * Half of the ring is divided evenly: what each flow may have in any case. With more flows than a quarter of the ring
- * that is two frames each, and together they may exceed it.
+ * An eighth of the ring is kept for newcomers: each may have two frames in flight, however full it is. So with up to 16
+ * flows and a ring of 256 never more is in flight than the ring holds, and beyond that two frames for each flow.
  *
  * A peer behind the guest, with a long way to it, has its frames elsewhere. Its flows are not counted. They are paced,
  * for the sake of the ring and of the queues on their way.
@@ -31,13 +32,13 @@ const BURST_MS = 2;
 export class LinkLoad {
   /** Segments in flight, of all flows that count. */
   frames = 0;
-  /** Flows that count and have something unacknowledged. */
-  flows = 0;
   readonly #ring: number;
+  readonly #shared: number;
 
   /** @param ring - frames that the peer's receive ring holds. */
   constructor(ring: number) {
     this.#ring = ring;
+    this.#shared = Math.floor((ring * SHARED_EIGHTHS) / 8);
   }
 
   /**
@@ -57,10 +58,8 @@ export class LinkLoad {
    */
   admits(connection: TcpConnection, now: number): boolean {
     if (connection.isFarAway) return this.#isPaced(connection, now);
-    const flows = Math.max(1, this.flows);
-    const floor = Math.max(SMALLEST_FLOOR, Math.min(LARGEST_FLOOR, Math.floor(this.#ring / (2 * flows))));
-    const shared = Math.max(this.#ring >> 1, this.#ring - floor * flows);
-    return connection.sent.segmentsInFlight < Math.max(SHARE_OF_FREE * (shared - this.frames), floor);
+    const share = SHARE_OF_FREE * (this.#shared - this.frames);
+    return connection.sent.segmentsInFlight < Math.max(share, FLOOR);
   }
 
   /** A bucket that fills by the congestion window per round trip. */

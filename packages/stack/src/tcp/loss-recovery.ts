@@ -47,6 +47,8 @@ export class LossRecovery {
   #duplicates = 0;
   #duplicateLimit = 0;
   #duplicateBytes = 0;
+  /** Something was lost on this connection. */
+  #hasLost = false;
   /** How many acknowledgments of F-RTO have come (RFC 5682, 2.1): 0 when it is not at work, else 1 or 2. */
   #timeoutCheck = 0;
 
@@ -114,6 +116,7 @@ export class LossRecovery {
     const isBare = isDuplicate && options.sackBlocks === 0;
     const repaired = this.probe.acknowledged(acknowledgment, isBare, reportsDuplicate);
     if (repaired && this.phase === Phase.open) {
+      this.#hasLost = true;
       congestion.lossDetected(sequenceDistance(connection.sendNext, acknowledgment) + advanced, now);
       congestion.recovered(now);
     }
@@ -219,6 +222,7 @@ export class LossRecovery {
     const window = this.rack.reorderingWindow(true, roundTrip.smoothed);
     sent.markLostSentBefore(connection.selective ? now - this.rack.roundTrip - window : NEVER);
     this.phase = Phase.loss;
+    this.#hasLost = true;
     this.isRetransmissionDue = true;
     this.#timeoutCheck = isFirst ? 1 : 0;
     this.point = connection.sendNext;
@@ -259,7 +263,7 @@ export class LossRecovery {
       sent.segmentsInFlight === sent.length;
     if (mayProbe) {
       // When the retransmission's time comes first, the probe goes then, and the timer runs once more (RFC 8985, 7.2).
-      wait = Math.min(wait, this.probe.timeout(roundTrip.smoothed, sent.length));
+      wait = Math.min(wait, this.probe.timeout(roundTrip.smoothed, sent.length, !this.#hasLost));
       connection.timerIsProbe = true;
     }
     connection.retransmitAt = now + wait;
@@ -274,6 +278,7 @@ export class LossRecovery {
     this.phase = Phase.recovery;
     this.point = sendNext;
     this.probe.cancel();
+    this.#hasLost = true;
     this.#statistics.tcpFastRetransmissions++;
     this.#reduce(connection, this.#delivery.bytes, false, false);
     this.armTimer(connection, now);

@@ -128,24 +128,14 @@ export class RetransmissionQueue {
   countOn(load: LinkLoad | null): void {
     if (load === this.#load) return;
     const { segmentsInFlight } = this;
-    const flows = this.length > 0 ? 1 : 0;
-    if (this.#load !== null) {
-      this.#load.frames -= segmentsInFlight;
-      this.#load.flows -= flows;
-    }
-    if (load !== null) {
-      load.frames += segmentsInFlight;
-      load.flows += flows;
-    }
+    if (this.#load !== null) this.#load.frames -= segmentsInFlight;
+    if (load !== null) load.frames += segmentsInFlight;
     this.#load = load;
   }
 
   /** Adds a segment of new data from `start` to `end`, sent at `now`. */
   push(start: Sequence, end: Sequence, now: number): void {
-    if (this.length === 0) {
-      this.#start = start;
-      if (this.#load !== null) this.#load.flows++;
-    }
+    if (this.length === 0) this.#start = start;
     const ring = this.#ring !== null && this.length <= this.#mask ? this.#ring : this.#grow();
     const place = (this.first + this.length) & this.#mask;
     ring.ends[place] = end;
@@ -522,7 +512,6 @@ export class RetransmissionQueue {
   /** The queue is empty: its memory goes back. */
   #giveRing(): void {
     if (this.#ring === null) return;
-    if (this.#load !== null) this.#load.flows--;
     this.#pool.give(this.#ring);
     this.#ring = null;
     this.#mask = 0;

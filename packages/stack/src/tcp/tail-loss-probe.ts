@@ -2,8 +2,10 @@ import { type Sequence, sequenceBefore } from "../sequence.ts";
 
 /** What a receiver may let an acknowledgment of a single segment wait, in milliseconds (RFC 8985, 7.2). */
 const DELAYED_ACK_MS = 200;
-/** A pause of either side's scheduler is no loss: the shortest probe timeout, in milliseconds. */
+/** The shortest probe timeout, in milliseconds: a pause of either side's scheduler is no loss. */
 const MINIMUM_MS = 10;
+/** The same while nothing was ever lost: some receivers let any acknowledgment wait for 40 ms when they do not read. */
+const CLEAN_MINIMUM_MS = 50;
 
 /**
  * The tail loss probe (RFC 8985, 7): when acknowledgments stop coming, the last segment is sent again well before the
@@ -17,9 +19,14 @@ export class TailLossProbe {
   #end: Sequence = 0;
   #isRetransmission = false;
 
-  /** How long to wait for an acknowledgment before probing, in milliseconds (RFC 8985, 7.2). */
-  timeout(smoothed: number, segmentsInFlight: number): number {
-    return Math.max(2 * smoothed, MINIMUM_MS) + (segmentsInFlight === 1 ? DELAYED_ACK_MS : 0);
+  /**
+   * How long to wait for an acknowledgment before probing, in milliseconds (RFC 8985, 7.2).
+   *
+   * @param isClean - nothing was ever lost on this connection.
+   */
+  timeout(smoothed: number, segmentsInFlight: number, isClean: boolean): number {
+    const shortest = isClean ? CLEAN_MINIMUM_MS : MINIMUM_MS;
+    return Math.max(2 * smoothed, shortest) + (segmentsInFlight === 1 ? DELAYED_ACK_MS : 0);
   }
 
   /** Notes that the probe was sent, and ends at `end`. */

@@ -102,7 +102,7 @@ export class Timeouts {
     }
     connection.keepAliveAt = now + this.#settings.keepAliveInterval;
     // While something is in flight or waits for the window, its own timer asks the peer.
-    if (!connection.sent.isEmpty || connection.probeAt !== NEVER) return;
+    if (!connection.sent.isEmpty || connection.probeAt !== NEVER || connection.probeDue) return;
     if (connection.unansweredKeepAlives >= this.#settings.keepAliveProbes) {
       this.#owner.abort(connection, "timeout");
       return;

@@ -328,9 +328,9 @@ export class Transmitter {
   }
 
   #sendAcknowledgment(connection: TcpConnection, now: number): TransmitResult {
-    // At least every second full-sized segment is acknowledged at once (RFC 9293, 3.8.6.3).
+    // More than a full-sized segment is acknowledged at once, as Linux does (RFC 9293, 3.8.6.3: every second at least).
     const full = connection.largestReceived;
-    if (connection.acknowledgeNow || (full > 0 && connection.unacknowledgedBytes >= 2 * full)) {
+    if (connection.acknowledgeNow || connection.unacknowledgedBytes > full) {
       return this.#send(connection, ACK, emptySequence(connection), 0, false) ? "done" : "blocked";
     }
     if (connection.unacknowledgedBytes > 0 && connection.delayedAckAt === NEVER) {
