@@ -18,19 +18,26 @@ describe("the timeout (RFC 8985, 7.2)", () => {
   const probe = new TailLossProbe();
 
   test("is two smoothed round trips", () => {
-    expect(probe.timeout(50, 2)).toBe(100);
-    expect(probe.timeout(7.5, 1000)).toBe(15);
+    expect(probe.timeout(50, 2, false)).toBe(100);
+    expect(probe.timeout(7.5, 1000, false)).toBe(15);
   });
 
   test("leaves a single segment the time of a delayed acknowledgment", () => {
-    expect(probe.timeout(50, 1)).toBe(300);
-    expect(probe.timeout(0, 1)).toBe(210);
+    expect(probe.timeout(50, 1, false)).toBe(300);
+    expect(probe.timeout(0, 1, false)).toBe(210);
   });
 
   test("is no shorter than a pause of a scheduler", () => {
-    expect(probe.timeout(0, 2)).toBe(10);
-    expect(probe.timeout(4, 2)).toBe(10);
-    expect(probe.timeout(5.5, 2)).toBe(11);
+    expect(probe.timeout(0, 2, false)).toBe(10);
+    expect(probe.timeout(4, 2, false)).toBe(10);
+    expect(probe.timeout(5.5, 2, false)).toBe(11);
+  });
+
+  test("is no shorter than any delayed acknowledgment while nothing was ever lost", () => {
+    expect(probe.timeout(0, 2, true)).toBe(50);
+    expect(probe.timeout(24, 3, true)).toBe(50);
+    expect(probe.timeout(26, 3, true)).toBe(52);
+    expect(probe.timeout(0, 1, true)).toBe(250);
   });
 });
 

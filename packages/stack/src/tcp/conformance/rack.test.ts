@@ -276,12 +276,22 @@ describe("RFC 8985, 7: the tail loss probe", () => {
     expect(waitForOne(t)).toEqual({ segments: [3], waited: 2 * RTT });
   });
 
-  test("comes no sooner than 10 ms", () => {
+  test("comes no sooner than 50 ms while nothing was ever lost, and than 10 ms once something was", () => {
     for (const rtt of [0, 1, 4]) {
       const t = inFlight(3, { rtt });
-      const { segments, waited } = waitForOne(t);
-      expect(segments).toEqual([2]);
-      expect(waited).toBe(10);
+      const first = waitForOne(t);
+      expect(first.segments).toEqual([2]);
+      expect(first.waited).toBe(50);
+      // Segment 0 alone was lost, as the probe's acknowledgment shows.
+      acknowledge(t, 0, [at(1), at(3)]);
+      expect(t.lan.waiting > 0 ? sent(t) : waitForOne(t).segments).toEqual([0]);
+      acknowledge(t, 3);
+      t.write(at(3), 2 * MSS);
+      expect(sent(t)).toEqual([3, 4]);
+      const second = waitForOne(t);
+      expect(second.segments).toEqual([4]);
+      expect(second.waited).toBeGreaterThanOrEqual(10);
+      expect(second.waited).toBeLessThan(50);
     }
   });
 
