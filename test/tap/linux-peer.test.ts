@@ -1,14 +1,12 @@
-import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, readdirSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ARTIFACTS, HostdProcess, makeFolder } from "../vm/hostd-process.ts";
+import { HostdProcess, makeFolder } from "../vm/hostd-process.ts";
 import { TapGuest, tapGuestsAreAvailable } from "./tap-guest.ts";
 import { Traffic } from "./traffic.ts";
 
 const isAvailable = tapGuestsAreAvailable();
 const GATEWAY = "192.168.65.1";
-const GATEWAY_MAC = "02:68:6f:73:74:64";
 const MB = 1_000_000;
 
 describe.skipIf(!isAvailable)("Linux's own TCP as the guest's", () => {
@@ -87,6 +85,16 @@ describe.skipIf(!isAvailable)("Linux's own TCP as the guest's", () => {
       print(`MTU ${mtu}, both ways at once`, 400 * MB, seconds);
     });
 
+    // Only a large MTU is fast enough for so much.
+    if (mtu === 65520) {
+      it("carries more bytes each way at once on one connection than there are sequence numbers", async () => {
+        const length = 2 ** 32 + 50 * MB;
+        const transfer = await traffic.run(guest, [{ up: length, down: length }], { timeoutMs: 240_000 });
+        expect(transfer.failures).toEqual([]);
+        print("more than all sequence numbers both ways", 2 * length, transfer.seconds);
+      });
+    }
+
     it.each(["client", "server"] as const)(
       "keeps the connection open for the other end when the %s has ended",
       async (first) => {
@@ -149,7 +157,7 @@ describe.skipIf(!isAvailable)("Linux's own TCP as the guest's", () => {
     it("had nothing damaged, reordered or dropped", async () => {
       const seen = await counters(guest);
       process.stderr.write(`tap: MTU ${mtu}, the guest's counters: ${JSON.stringify(seen)}\n`);
-      expect(seen).toMatchObject({ InErrs: 0, InCsumErrors: 0, TCPOFOQueue: 0 });
+      expect(seen).toMatchObject({ InErrs: 0, InCsumErrors: 0, TCPOFOQueue: 0, PAWSEstab: 0 });
       const [link] = JSON.parse((await guest.check("ip -json -stats link show eth0")).stdout);
       expect(link.stats64.tx).toMatchObject({ errors: 0, dropped: 0 });
       expect(link.stats64.rx).toMatchObject({ errors: 0, dropped: 0 });
@@ -157,67 +165,7 @@ describe.skipIf(!isAvailable)("Linux's own TCP as the guest's", () => {
       expect(attention).toEqual([]);
     });
   });
-
-  describe.each([1500, 65520])("as a capture shows it, with an MTU of %i", (mtu) => {
-    const socket = join(folder, `capture-${mtu}.sock`);
-    const capture = join(folder, `capture-${mtu}.pcap`);
-
-    it("has no bad checksum, no malformed packet, and nothing that TCP had to repair", async ({ onTestFailed }) => {
-      onTestFailed(() => {
-        if (existsSync(capture)) copyFileSync(capture, join(ARTIFACTS, `tap-capture-${mtu}.pcap`));
-      });
-      const args = ["--qemu", `unix://${socket}`, "--state", join(folder, `capture-${mtu}`), "--capture", capture];
-      const hostd = await HostdProcess.start(`tap-capture-${mtu}`, [...args, "--mtu", String(mtu)]);
-      try {
-        const guest = await TapGuest.create({ socket, name: `capture${mtu}` });
-        try {
-          for (const plan of [
-            { up: 0, down: 4 * MB },
-            { up: 4 * MB, down: 0 },
-            { up: 2 * MB, down: 2 * MB },
-            { up: 100_000, down: 100_000, first: "client" },
-            { up: 100_000, down: 100_000, first: "server" },
-          ] as const) {
-            expect((await traffic.run(guest, [plan])).failures).toEqual([]);
-          }
-        } finally {
-          await guest.destroy();
-        }
-        await expect.poll(() => hostd.log).toContain("VM detached");
-      } finally {
-        await hostd.stop();
-      }
-      const count = (filter: string) => tshark(capture, filter).length;
-      expect(count("tcp.checksum.status == 1")).toBeGreaterThan((12 * MB) / mtu);
-      // Where the sum is zero, Linux in software sends its other form, 0xffff, which tshark calls bad.
-      const bad =
-        "ip.checksum.status == 0 || udp.checksum.status == 0 || (tcp.checksum.status == 0 && tcp.checksum != 0xffff)";
-      expect(count(bad)).toBe(0);
-      expect(count(`eth.src == ${GATEWAY_MAC} && tcp.checksum.status == 0`)).toBe(0);
-      expect(tshark(capture, '_ws.malformed || _ws.expert.severity == "Error"')).toEqual([]);
-      // A full window and its opening are what flow control looks like. All else would be a repair.
-      const usual = "tcp.analysis.window_full || tcp.analysis.window_update";
-      process.stderr.write(`tap: MTU ${mtu}, TCP analysis: ${JSON.stringify(tally(tshark(capture, usual)))}\n`);
-      expect(tshark(capture, `tcp.analysis.flags && !(${usual})`)).toEqual([]);
-    });
-  });
 });
-
-/** What tshark's experts say of each packet of a capture that a filter selects. */
-function tshark(capture: string, filter: string): string[] {
-  const checksums = ["ip", "tcp", "udp"].flatMap((protocol) => ["-o", `${protocol}.check_checksum:TRUE`]);
-  // Bytes that look random would now and then look like some application's protocol, a broken one.
-  const plain = ["-d", "tcp.port==1-65535,data"];
-  const args = ["-r", capture, ...checksums, ...plain, "-Y", filter, "-T", "fields", "-e", "_ws.expert.message"];
-  const lines = execFileSync("tshark", args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).split("\n");
-  return lines.slice(0, -1);
-}
-
-function tally(values: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const value of values) counts[value] = (counts[value] ?? 0) + 1;
-  return counts;
-}
 
 /** What the guest's kernel has counted of TCP: /proc/net/snmp and /proc/net/netstat. */
 async function counters(guest: TapGuest) {
@@ -237,6 +185,8 @@ async function counters(guest: TapGuest) {
     InErrs: count("Tcp", "InErrs"),
     InCsumErrors: count("Tcp", "InCsumErrors"),
     TCPOFOQueue: count("TcpExt", "TCPOFOQueue"),
+    /** Segments dropped as old by their timestamps. */
+    PAWSEstab: count("TcpExt", "PAWSEstab"),
     TCPTimeouts: count("TcpExt", "TCPTimeouts"),
     TCPWinProbe: count("TcpExt", "TCPWinProbe"),
     TCPToZeroWindowAdv: count("TcpExt", "TCPToZeroWindowAdv"),

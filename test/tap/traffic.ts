@@ -72,8 +72,8 @@ export class Traffic {
           client?.receivedBytes === exchange.down &&
           server?.receivedBytes === exchange.up &&
           server.error === null &&
-          client.receivedHash === server.sentHash &&
-          server.receivedHash === client.sentHash;
+          client.isRight &&
+          server.isRight;
         if (!isGood) failures.push(JSON.stringify({ exchange, client, server }));
       }
       return { seconds, failures };

@@ -1,0 +1,29 @@
+/**
+ * Runs both fuzzers of the stack at once: random and mutated frames, and random segments, options and events.
+ *
+ * Usage: node test/soak/fuzz.ts [--minutes N] [--seed N]
+ */
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+
+const { values } = parseArgs({ options: { minutes: { type: "string" }, seed: { type: "string" } } });
+const minutes = Number(values.minutes ?? 1);
+const seed = Number(values.seed ?? Date.now() & 0xffff);
+if (!(minutes > 0) || !Number.isInteger(seed)) {
+  console.error("usage: npm run fuzz -- [--minutes N] [--seed N]; N minutes of more than 0, a seed that is an integer");
+  process.exit(2);
+}
+console.log(`fuzzing for ${minutes} minutes with the seed ${seed}`);
+
+/** Runs one fuzzer to its end; its output goes to ours. */
+async function fuzz(script: string): Promise<boolean> {
+  const args = ["--expose-gc", join(import.meta.dirname, script), String(minutes * 60), String(seed)];
+  const child = spawn(process.execPath, args, { stdio: "inherit" });
+  const status = await new Promise((resolve) => child.once("close", resolve));
+  console.log(`${script}: ${status === 0 ? "passed" : `FAILED with the seed ${seed}`}`);
+  return status === 0;
+}
+
+const passed = await Promise.all([fuzz("fuzz-frames.ts"), fuzz("fuzz-segments.ts")]);
+process.exit(passed.every(Boolean) ? 0 : 1);
