@@ -94,6 +94,8 @@ export class RetransmissionQueue {
   readonly #delivery: Delivery;
   #ring: SegmentRing | null = null;
   #mask = 0;
+  /** The size to begin with: half of what was needed last, as a busy flow's queue is empty for moments only. */
+  #firstSize = SMALLEST_RING;
   /** The sequence number of the first byte of the first segment. */
   #start: Sequence = 0;
   /** No segment before this index is lost. */
@@ -491,7 +493,7 @@ export class RetransmissionQueue {
 
   #grow(): SegmentRing {
     const old = this.#ring;
-    const size = old === null ? SMALLEST_RING : 2 * old.ends.length;
+    const size = old === null ? this.#firstSize : 2 * old.ends.length;
     const ring = this.#pool.take(size);
     const mask = size - 1;
     if (old !== null) {
@@ -512,6 +514,7 @@ export class RetransmissionQueue {
   /** The queue is empty: its memory goes back. */
   #giveRing(): void {
     if (this.#ring === null) return;
+    this.#firstSize = Math.max(SMALLEST_RING, this.#ring.ends.length >> 1);
     this.#pool.give(this.#ring);
     this.#ring = null;
     this.#mask = 0;
