@@ -9,6 +9,9 @@ const DELAYED_ACK_MS = 45;
 /** What Linux waits at least before it sends a single segment again, whose acknowledgment may be delayed. */
 const PATIENCE_MS = 150;
 
+/** What hostd waits at least before it sends the last segment again. */
+const OWN_PATIENCE_MS = 50;
+
 /** Why a flag of TCP's analysis may be there on a link that loses nothing. */
 export interface Explanation {
   readonly flag: AnalysisFlag;
@@ -38,53 +41,109 @@ export const PAUSES: readonly Explanation[] = [
     because: "Linux asks for a closed window with an old sequence number",
     holds: (segment, connection) => isGuest(segment) && lastBefore(segment, connection, isStack)?.window === 0,
   },
+  {
+    flag: "lost_segment",
+    because: "the byte that hostd has asked with was taken in, and tshark has not counted it",
+    holds: (segment, connection) => {
+      const probe = probedByte(segment, connection);
+      return isStack(segment) && probe !== undefined && segment.sequence === endOf(probe);
+    },
+  },
+  {
+    flag: "ack_lost_segment",
+    because: "the same byte is acknowledged, or what came next",
+    holds: (segment, connection) => {
+      const probe = probedByte(segment, connection);
+      if (!isGuest(segment) || probe === undefined) return false;
+      const next = connection.find((each) => isStack(each) && each.sequence === endOf(probe) && each.length > 0);
+      return segment.acknowledgment >= endOf(probe) && segment.acknowledgment <= endOf(next ?? probe);
+    },
+  },
 ];
+
+/** The last segment that hostd has asked for the window with. */
+function probedByte(segment: CapturedSegment, connection: readonly CapturedSegment[]): CapturedSegment | undefined {
+  return lastBefore(segment, connection, ({ analysis }) => analysis.includes("zero_window_probe"));
+}
 
 /**
  * What a machine that stops for some milliseconds looks like: Linux sends the last segment again (RFC 8985, 7) although
  * hostd has acknowledged it in time.
  */
-export const LATE_ACKNOWLEDGMENTS: readonly Explanation[] = [
-  { flag: "retransmission", because: "the acknowledgment was still under way", holds: isLateProbe },
-  { flag: "spurious_retransmission", because: "the acknowledgment was still under way", holds: isLateProbe },
-  {
-    flag: "duplicate_ack",
-    because: "hostd reports the segment that came again",
-    holds: (segment, connection) => {
-      const before = lastBefore(segment, connection, isGuest);
-      return isStack(segment) && before !== undefined && isLateProbe(before, connection);
+export const LATE_ACKNOWLEDGMENTS: readonly Explanation[] = explanationsOf(isLateProbe);
+
+/** The same where the machine has more to do than it can: hostd sends the last segment again as well. */
+export const LATE_EVERYWHERE: readonly Explanation[] = [...LATE_ACKNOWLEDGMENTS, ...explanationsOf(isOwnProbe)];
+
+type Test = Explanation["holds"];
+
+function explanationsOf(isProbe: Test): Explanation[] {
+  return [
+    { flag: "retransmission", because: "the acknowledgment was still under way", holds: isProbe },
+    { flag: "spurious_retransmission", because: "the acknowledgment was still under way", holds: isProbe },
+    {
+      flag: "duplicate_ack",
+      because: "the segment that came again is reported (RFC 2883)",
+      holds: (segment, connection) => {
+        const { reported } = segment;
+        const isAnswered = (probe: CapturedSegment) =>
+          probe.source !== segment.source &&
+          (reported === null
+            ? probe.length === 0 && endOf(probe) === segment.acknowledgment
+            : probe.sequence >= reported[0] && endOfOld(probe) <= reported[1]) &&
+          isProbe(probe, connection);
+        return lastBefore(segment, connection, isAnswered) !== undefined;
+      },
     },
-  },
-];
+  ];
+}
+
+/** Whether hostd has sent the last segment again, after it has waited as long as it has to. */
+function isOwnProbe(probe: CapturedSegment, connection: readonly CapturedSegment[]): boolean {
+  if (!isStack(probe) || probe.timestamps === null) return false;
+  const original = lastBefore(probe, connection, (each) => isStack(each) && endOf(each) > each.sequence);
+  if (original === undefined || original.timestamps === null) return false;
+  const isLast = original.sequence <= probe.sequence && endOf(original) === endOf(probe);
+  return isLast && ((probe.timestamps[0] - original.timestamps[0]) | 0) >= OWN_PATIENCE_MS;
+}
 
 function isLateProbe(probe: CapturedSegment, connection: readonly CapturedSegment[]): boolean {
   if (!isGuest(probe) || probe.timestamps === null) return false;
-  const end = endOf(probe);
-  const original = connection.find(
-    (each) => isGuest(each) && each.sequence <= probe.sequence && endOf(each) >= end && endOf(each) > each.sequence,
-  );
-  if (original === undefined || original === probe || original.timestamps === null) return false;
+  const end = endOfOld(probe);
+  const covers = (each: CapturedSegment) =>
+    isGuest(each) && each.sequence <= probe.sequence && endOf(each) >= end && endOf(each) > each.sequence;
+  const original = lastBefore(probe, connection, covers);
+  if (original === undefined || original.timestamps === null) return false;
   const answer = connection.find((each) => isStack(each) && each.frame > original.frame && each.acknowledgment >= end);
   if (answer === undefined || answer.timestamps === null) return false;
   const [[sentAt, echo], [firstSentAt], [answeredAt]] = [probe.timestamps, original.timestamps, answer.timestamps];
   const waited = (sentAt - firstSentAt) | 0;
   const delay = answeredAt + clockOffset(connection) - original.time;
   const isInTime = delay <= AT_ONCE_MS || (delay <= DELAYED_ACK_MS && waited >= PATIENCE_MS);
+  // Nor can hostd acknowledge in time what itself was under way for longer than what followed it.
+  if (waited - (probe.time - original.time) > AT_ONCE_MS) return true;
   // The guest has not seen the acknowledgment, or its time would be in the echo.
   return isInTime && ((echo - answeredAt) | 0) <= 0;
 }
 
 /** The time of the capture at 0 of hostd's clock of timestamps: no segment leaves before it is made. */
 function clockOffset(connection: readonly CapturedSegment[]): number {
-  return Math.min(
-    ...connection
-      .filter(isStack)
-      .map(({ time, timestamps }) => (timestamps === null ? Number.POSITIVE_INFINITY : time - timestamps[0])),
-  );
+  let offset = Number.POSITIVE_INFINITY;
+  for (const segment of connection) {
+    if (isStack(segment) && segment.timestamps !== null) {
+      offset = Math.min(offset, segment.time - segment.timestamps[0]);
+    }
+  }
+  return offset;
 }
 
 function endOf({ sequence, length, flags }: CapturedSegment): number {
   return sequence + length + (flags.includes("F") ? 1 : 0);
+}
+
+/** The end of what may have been sent before: Linux adds a FIN to data that it sends again. */
+function endOfOld(segment: CapturedSegment): number {
+  return segment.length > 0 ? segment.sequence + segment.length : endOf(segment);
 }
 
 function lastBefore(

@@ -50,8 +50,8 @@ export interface CapturedSegment {
   /** The maximum segment size and the shift count of a SYN; null without the option. */
   readonly maximumSegment: number | null;
   readonly windowShift: number | null;
-  /** Blocks of selective acknowledgment. */
-  readonly sackBlocks: number;
+  /** The first block of selective acknowledgment, which reports what came last. */
+  readonly reported: readonly [start: number, end: number] | null;
   readonly analysis: readonly AnalysisFlag[];
 }
 
@@ -86,13 +86,15 @@ export async function tcpSegments(capture: string): Promise<CapturedSegment[]> {
     "tcp.options.mss_val",
     "tcp.options.wscale.shift",
     "tcp.options.sack_le",
+    "tcp.options.sack_re",
   ];
   // A packet that an ICMP error quotes is no segment of its own.
   const analysis = ANALYSIS_FLAGS.map((flag) => `tcp.analysis.${flag}`);
   const rows = await tshark(capture, "tcp && !icmp", [...columns, ...analysis]);
   return rows.map((row) => {
     const [frame, time, stream, source = "", flags = "", sequence, length, acknowledgment, window, ...rest] = row;
-    const [value = "", echo = "", sackPermitted = "", maximum = "", shift = "", blocks = "", ...found] = rest;
+    const [value = "", echo = "", sackPermitted = "", maximum = "", shift = "", starts = "", ends = "", ...found] =
+      rest;
     return {
       frame: Number(frame),
       time: 1000 * Number(time),
@@ -107,7 +109,7 @@ export async function tcpSegments(capture: string): Promise<CapturedSegment[]> {
       sackPermitted: sackPermitted !== "",
       maximumSegment: maximum === "" ? null : Number(maximum),
       windowShift: shift === "" ? null : Number(shift),
-      sackBlocks: blocks === "" ? 0 : blocks.split(",").length,
+      reported: starts === "" ? null : [Number.parseInt(starts, 10), Number.parseInt(ends, 10)],
       analysis: ANALYSIS_FLAGS.filter((_, index) => found[index] !== ""),
     };
   });

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import type { StackStatistics } from "../statistics.ts";
 import { runForgeries } from "./segment-forgery.ts";
-import { type Coverage, SegmentPeer } from "./segment-peer.ts";
+import type { Coverage } from "./segment-guest.ts";
+import { SegmentPeer } from "./segment-peer.ts";
 import { recover } from "./segment-recovery.ts";
 import { forgeries, type Scenario, type Step, scenario, steps } from "./segment-steps.ts";
 

@@ -32,6 +32,11 @@ export class SegmentOwner implements TcpHandler {
     this.consumes = consumes;
   }
 
+  /** Whether the handshake was completed. */
+  get isEstablished(): boolean {
+    return this.#established;
+  }
+
   /** Does what an owner may do at any time; nothing once the connection is gone, except that it must not matter. */
   act(flow: TcpFlow, action: OwnerAction): void {
     const outer = this.#calling;
@@ -130,6 +135,7 @@ export class SegmentOwner implements TcpHandler {
     if (this.#calling === "abort") this.#calling = "";
     this.#enter("closed");
     this.reason = reason;
+    if (flow.sendQueued !== 0 || flow.sendRoom !== 0) throw new Error("a connection that is gone holds data");
     this.peer.react("closed", flow);
   }
 

@@ -1,94 +1,33 @@
 import { sequenceDistance } from "../sequence.ts";
-import { State, type TcpConnection } from "../tcp/connection.ts";
-import type { CloseReason, TcpFlow, TcpHandler, TcpRequest } from "../tcp/flow.ts";
-import { type ParsedTcp, type TcpOptionFields, tcpOptions } from "./frames.ts";
+import { State } from "../tcp/connection.ts";
+import type { TcpFlow, TcpHandler, TcpRequest } from "../tcp/flow.ts";
 import { GUEST, OUTSIDE } from "./lan.ts";
 import { pattern } from "./random.ts";
-import { checkBooks } from "./segment-books.ts";
 import { Companion } from "./segment-companion.ts";
-import {
-  isAcceptable,
-  type Outgoing,
-  PORT,
-  readOptions,
-  STACK_PORT,
-  segmentFrame,
-  unreachableFrame,
-} from "./segment-frames.ts";
-import { BUFFER_BUDGET, SegmentLan } from "./segment-lan.ts";
-import { buildOptions } from "./segment-options.ts";
+import { PORT, STACK_PORT, segmentFrame, unreachableFrame } from "./segment-frames.ts";
+import { type Coverage, EMPTY, SegmentGuest } from "./segment-guest.ts";
 import { type PeerView, SegmentOwner } from "./segment-owner.ts";
-import { Reception } from "./segment-reception.ts";
-import type {
-  AcknowledgmentBase,
-  OwnerAction,
-  Place,
-  Scenario,
-  SegmentStep,
-  SequenceBase,
-  Step,
-} from "./segment-steps.ts";
-import { type PeerSegment, SegmentWatch } from "./segment-watch.ts";
+import type { OwnerAction, Scenario, SegmentStep, Step } from "./segment-steps.ts";
+import { SegmentWatch } from "./segment-watch.ts";
 
+/** A connection is not given up in less (RFC 9293, 3.8.3: R2), unless its owner said so. */
+const SHORTEST_TIMEOUT_MS = 100_000;
 /** Polls at one instant after which the stack counts as never done. */
 const MAX_POLLS_AT_ONCE = 20;
-const EMPTY = new Uint8Array(0);
-
-/** How far the runs came. */
-export interface Coverage {
-  readonly states: Set<string>;
-  readonly reasons: Set<CloseReason>;
-  readonly seen: Set<string>;
-  readonly statistics: Record<string, number>;
-  runs: number;
-  steps: number;
-  segments: number;
-  /** Runs whose connection went on in order after all that. */
-  recovered: number;
-}
 
 /** The hostile guest: does what the steps say on one connection, and has everything that comes back checked. */
-export class SegmentPeer implements PeerView {
-  readonly lan: SegmentLan;
+export class SegmentPeer extends SegmentGuest implements PeerView {
   readonly companion: Companion;
-  watch: SegmentWatch;
   owner: SegmentOwner | null = null;
-  sentEnd = 0;
-  hasLied = false;
-  readonly #scenario: Scenario;
-  readonly #coverage: Coverage;
   #request: TcpRequest | null = null;
   readonly #reactions = new Map<keyof TcpHandler, OwnerAction>();
-  /** The peer's SYN of the current connection. */
-  #initial: number;
-  /** The segment that is being handed to the stack. */
-  #current: PeerSegment | null = null;
-  #lies = false;
-  /** What the stack sent and {@link #answer} has not looked at. */
-  readonly #arrived: ParsedTcp[] = [];
-  readonly #reception = new Reception();
-  #last: ParsedTcp | null = null;
-  #first: ParsedTcp | null = null;
-  /** Values of its clock of timestamps are no longer in order. */
-  #clockIsSpoilt = false;
-  /** Segments handed to the stack and timers that expired, since its output was last looked at. */
-  #causes = 0;
+  /** Whether the owner wants the connection to end in less than the usual time when the peer is silent. */
+  #isImpatient: boolean;
 
   constructor(scenario: Scenario, coverage: Coverage) {
-    this.#scenario = scenario;
-    this.#coverage = coverage;
-    this.#initial = scenario.peerSequence;
-    this.watch = new SegmentWatch(scenario.mtu, false);
-    this.lan = new SegmentLan(scenario, (request) => this.#receiveRequest(request));
+    super(scenario, coverage, (request) => this.#receiveRequest(request));
     this.companion = new Companion(this.lan);
-  }
-
-  /** The stack's end of the connection, as long as there is one. */
-  get connection(): TcpConnection | null {
-    for (const each of this.lan.stack.tcp.connections()) {
-      if (each.remotePort === PORT && each.remoteAddress === GUEST && each.localPort === STACK_PORT) return each;
-    }
-    return null;
+    this.#isImpatient = scenario.keepAliveIdle > 0 || scenario.userTimeout > 0;
   }
 
   /** @throws {Error} when the stack does what it may never do. */
@@ -128,19 +67,34 @@ export class SegmentPeer implements PeerView {
         break;
     }
     this.lan.flush();
-    this.#drain(hadConnection || step.do === "open");
-    this.#check();
-    this.#coverage.steps++;
+    this.drain(hadConnection || step.do === "open");
+    this.checkStack();
+    this.coverage.steps++;
   }
 
   react(event: keyof TcpHandler, flow: TcpFlow): void {
-    this.#note();
-    if (event === "closed" && this.owner?.reason) this.#coverage.reasons.add(this.owner.reason);
+    this.note();
+    if (event === "closed" && this.owner !== null) this.#checkReason(this.owner);
     const action = this.#reactions.get(event);
     if (action === undefined) return;
     this.#reactions.delete(event);
-    this.#coverage.seen.add(`${action.act} within ${event}`);
+    this.coverage.seen.add(`${action.act} within ${event}`);
     this.#actOn(flow, action);
+  }
+
+  /** @throws {Error} when a connection has ended for a reason that is none. */
+  #checkReason({ reason, isEstablished }: SegmentOwner): void {
+    if (reason === null) return;
+    this.coverage.reasons.add(reason);
+    const { current, isEnding, expected } = this;
+    if (reason === "aborted" && !isEnding) throw new Error("aborted, and nobody has");
+    // Only who knows the next sequence number can reset (RFC 5961, 3.2).
+    const isReset = current?.flags.includes("R") === true && current.sequence === expected;
+    if (reason === "reset" && !isReset) throw new Error("reset by a segment that may not");
+    const wait = this.lan.now - Math.min(this.heardAt, this.progressAt);
+    if (reason === "timeout" && isEstablished && !this.#isImpatient && wait < SHORTEST_TIMEOUT_MS) {
+      throw new Error(`given up after ${wait} ms`);
+    }
   }
 
   /** Opens a connection when there is none: one side does, or both at once. */
@@ -148,17 +102,17 @@ export class SegmentPeer implements PeerView {
     if (this.connection !== null) return;
     if (by !== "peer") {
       this.#begin();
-      const owner = new SegmentOwner(this, this.#scenario.consumes);
+      const owner = new SegmentOwner(this, this.scenario.consumes);
       this.owner = owner;
-      this.#initial = this.#scenario.peerSequence;
+      this.initial = this.scenario.peerSequence;
       owner.flow = this.lan.stack.tcpDial(
         { localAddress: OUTSIDE, localPort: STACK_PORT, remoteAddress: GUEST, remotePort: PORT },
         owner,
       );
       this.lan.flush();
-      this.#drain(true);
+      this.drain(true);
     }
-    if (by !== "stack") this.#sendSyn(this.#scenario.peerSequence, "S");
+    if (by !== "stack") this.sendSyn(this.scenario.peerSequence, "S");
   }
 
   /** Goes through the handshake of an opened connection. */
@@ -186,9 +140,9 @@ export class SegmentPeer implements PeerView {
       stack.poll();
       this.companion.stack.poll();
       this.companion.settle();
-      this.#causes++;
-      this.#drain(hadConnection);
-      this.#check();
+      this.causes++;
+      this.drain(hadConnection);
+      this.checkStack();
     }
     this.lan.now = Math.max(this.lan.now, end);
   }
@@ -196,7 +150,7 @@ export class SegmentPeer implements PeerView {
   /** Whether a connection is there that a peer of good behaviour could go on with. */
   get isRecoverable(): boolean {
     const { connection } = this;
-    return connection?.isSynchronized === true && connection.state !== State.timeWait && this.#isHeard;
+    return connection?.isSynchronized === true && connection.state !== State.timeWait && this.isHeard;
   }
 
   /** Has the owner read everything, and do nothing else any more. */
@@ -212,14 +166,14 @@ export class SegmentPeer implements PeerView {
   /** Takes in everything that has come, and has everything acknowledged that it ever acknowledged. */
   answerAll(): void {
     const { connection } = this;
-    if (connection !== null) this.#reception.skipTo(connection.sendUnacknowledged);
+    if (connection !== null) this.reception.skipTo(connection.sendUnacknowledged);
     this.#answer({ losses: [false], reversed: false, each: true, window: 65535 });
   }
 
   /** Acknowledges what it has, with a large window. */
   acknowledge(): void {
     const { connection } = this;
-    if (connection !== null) this.#reception.skipTo(connection.sendUnacknowledged);
+    if (connection !== null) this.reception.skipTo(connection.sendUnacknowledged);
     this.#acknowledge(65535);
   }
 
@@ -231,14 +185,14 @@ export class SegmentPeer implements PeerView {
       const part = Math.min(
         left,
         1000,
-        this.#scenario.mtu - 100,
+        this.scenario.mtu - 100,
         sequenceDistance(connection.receiveEdge, connection.receiveNext),
       );
       if (part <= 0) return;
       const before = connection.receiveNext;
-      const sequence = this.#next();
-      const payload = pattern(sequenceDistance(sequence, this.#origin) - 1, part);
-      this.#sendUsual("PA", sequence, this.#reception.expected ?? this.watch.maximum, 65535, payload);
+      const sequence = this.next();
+      const payload = pattern(sequenceDistance(sequence, this.origin) - 1, part);
+      this.sendUsual("PA", sequence, this.reception.expected ?? this.watch.maximum, 65535, payload);
       left -= Math.max(part, sequenceDistance(connection.receiveNext, before));
     }
   }
@@ -264,18 +218,20 @@ export class SegmentPeer implements PeerView {
 
   /** Ends every connection of the guest's. */
   abort(): void {
+    this.isEnding = true;
     for (const each of [...this.lan.stack.tcp.connections()]) if (each.remoteAddress === GUEST) each.abort();
     this.lan.flush();
-    this.#drain(true);
+    this.drain(true);
   }
 
   /** Ends everything, and looks at what is left. */
   finish(): void {
     const { stack } = this.lan;
     const { tcp } = stack;
+    this.isEnding = true;
     tcp.abortAll();
     this.lan.flush();
-    this.#drain(true);
+    this.drain(true);
     if (tcp.size !== 0) throw new Error(`${tcp.size} connections after the end of all`);
     if (tcp.reservedBytes !== 0) throw new Error(`${tcp.reservedBytes} bytes are still promised`);
     if (tcp.nextDeadline !== Number.POSITIVE_INFINITY) throw new Error("timers go on after the end of all");
@@ -284,49 +240,49 @@ export class SegmentPeer implements PeerView {
     }
     this.wait(10_000);
     for (const [name, value] of Object.entries(stack.statistics)) {
-      this.#coverage.statistics[name] = (this.#coverage.statistics[name] ?? 0) + value;
+      this.coverage.statistics[name] = (this.coverage.statistics[name] ?? 0) + value;
     }
     this.#collectSeen();
-    this.#coverage.runs++;
+    this.coverage.runs++;
   }
 
   #begin(): void {
     this.#collectSeen();
-    this.watch = new SegmentWatch(this.#scenario.mtu, this.watch.isBlind);
+    this.watch = new SegmentWatch(this.scenario.mtu, this.watch.isBlind);
     this.sentEnd = 0;
     this.hasLied = false;
-    this.#arrived.length = 0;
-    this.#reception.expected = null;
-    this.#first = null;
-    this.#clockIsSpoilt = false;
+    this.arrived.length = 0;
+    this.reception.expected = null;
+    this.first = null;
+    this.clockIsSpoilt = false;
   }
 
   #collectSeen(): void {
-    for (const each of this.watch.seen) this.#coverage.seen.add(each);
+    for (const each of this.watch.seen) this.coverage.seen.add(each);
   }
 
   #receiveRequest(request: TcpRequest): void {
     if (request.remotePort !== PORT || request.localPort !== STACK_PORT) return;
     this.#request = request;
     // What was sent before belongs to the connection before.
-    const causes = this.#causes;
-    this.#drain(true);
-    this.#causes = causes;
+    const causes = this.causes;
+    this.drain(true);
+    this.causes = causes;
     this.#begin();
     this.owner = null;
-    const segment = this.#current;
+    const segment = this.current;
     if (segment === null) throw new Error("a request without a SYN");
-    this.#initial = segment.sequence;
-    this.#tellWatch(segment);
-    this.hasLied = this.#lies;
-    if (this.#scenario.answers === "accept") this.#accept();
+    this.initial = segment.sequence;
+    this.tellWatch(segment);
+    this.hasLied = this.isLying;
+    if (this.scenario.answers === "accept") this.#accept();
   }
 
   #accept(): void {
     const request = this.#request;
     if (request === null) return;
     this.#request = null;
-    const owner = new SegmentOwner(this, this.#scenario.consumes);
+    const owner = new SegmentOwner(this, this.scenario.consumes);
     const { cancelled } = request;
     owner.flow = request.accept(owner);
     if (cancelled !== (owner.flow === null)) throw new Error("a cancelled request was accepted, or another was not");
@@ -344,7 +300,12 @@ export class SegmentPeer implements PeerView {
   }
 
   #actOn(flow: TcpFlow, action: OwnerAction): void {
+    if (action.act === "keepAlive" || action.act === "userTimeout") this.#isImpatient = true;
+    if (flow.sendQueued === 0) this.progressAt = this.lan.now;
+    const wasEnding = this.isEnding;
+    this.isEnding ||= action.act === "abort";
     this.owner?.act(flow, action);
+    this.isEnding = wasEnding;
     if (action.act !== "abort" || this.owner === null) return;
     if (flow.send(new Uint8Array(1), 0, 1) !== 0 && this.owner.reason !== null)
       throw new Error("bytes taken after abort");
@@ -352,236 +313,64 @@ export class SegmentPeer implements PeerView {
 
   #segment(step: SegmentStep): void {
     const isSyn = step.flags.includes("S");
-    const copies = step.length > this.#scenario.mtu ? Math.min(step.copies, 2) : step.copies;
+    const copies = step.length > this.scenario.mtu ? Math.min(step.copies, 2) : step.copies;
     for (let copy = 0; copy < copies; copy++) {
-      const sequence = this.#sequenceAt(step.sequence);
-      const acknowledgment = this.#acknowledgmentAt(step.acknowledgment);
-      const position = isSyn ? 0 : sequenceDistance(sequence, this.#origin) - 1;
+      const sequence = this.sequenceAt(step.sequence);
+      const acknowledgment = this.acknowledgmentAt(step.acknowledgment);
+      const position = isSyn ? 0 : sequenceDistance(sequence, this.origin) - 1;
       const payload = pattern(position, Math.min(step.length, 65_000));
       // A wrong header length makes data of options, or options of data.
       const lies = (step.lies && payload.length > 0) || step.headerLength !== null;
       if (lies && payload.length > 0) payload[0] ^= 0xff;
-      const options = step.options === "usual" ? this.#usualOptions(isSyn) : this.#builtOptions(step.options);
+      const options = step.options === "usual" ? this.usualOptions(isSyn) : this.builtOptions(step.options);
       const { flags, window, headerLength } = step;
       const isUsual = step.options === "usual" && headerLength === null;
-      this.#send({ flags, sequence, acknowledgment, window, payload, options, headerLength, isUsual, lies });
+      this.sendSegment({ flags, sequence, acknowledgment, window, payload, options, headerLength, isUsual, lies });
       if (!step.atOnce) {
         this.lan.flush();
-        this.#drain(true);
+        this.drain(true);
       }
     }
   }
 
-  #sequenceAt({ base, offset }: Place<SequenceBase>): number {
-    const from = {
-      next: () => this.#next(),
-      edge: () => this.watch.edge,
-      initial: () => this.#origin,
-      sent: () => this.#origin + 1 + this.sentEnd,
-      wrap: () => 0,
-    }[base]();
-    return (from + offset) | 0;
-  }
-
-  #acknowledgmentAt({ base, offset }: Place<AcknowledgmentBase>): number {
-    const { watch } = this;
-    const from = {
-      maximum: () => watch.maximum,
-      unacknowledged: () => this.connection?.sendUnacknowledged ?? watch.maximum,
-      initial: () => watch.initial ?? 0,
-      edge: () => watch.peerEdge,
-      wrap: () => 0,
-    }[base]();
-    return (from + offset) | 0;
-  }
-
-  /** What the stack expects next of the peer. */
-  #next(): number {
-    const { connection } = this;
-    return connection !== null && connection.state >= State.synReceived ? connection.receiveNext : this.#origin + 1;
-  }
-
-  /** The sequence number of the peer's SYN: the one that the stack has taken in, else the one it is to get. */
-  get #origin(): number {
-    const { connection } = this;
-    return connection !== null && connection.state !== State.synSent ? connection.initialReceive : this.#initial;
-  }
-
-  #clock(): number {
-    return (this.#scenario.timestampBase + this.lan.now) | 0;
-  }
-
-  #usualOptions(isSyn: boolean): Uint8Array {
-    const { mss, windowScale, sackPermitted, timestamps } = this.#scenario;
-    const stamps = [this.#clock(), this.watch.timestampValue] as const;
-    const options: TcpOptionFields = isSyn
-      ? { mss, windowScale, sackPermitted, timestamps: timestamps ? stamps : undefined }
-      : {
-          timestamps: timestamps && this.watch.hasTimestamps ? stamps : undefined,
-          sack: sackPermitted && this.watch.hasSack ? this.#reception.blocks : [],
-        };
-    return tcpOptions(options);
-  }
-
-  #builtOptions(steps: Exclude<SegmentStep["options"], "usual">): Uint8Array {
-    const built = buildOptions(steps, {
-      clock: this.#clock(),
-      lastEcho: this.watch.timestampValue,
-      place: (place) => this.#acknowledgmentAt(place),
-    });
-    if (built.spoilsClock) this.#clockIsSpoilt = true;
-    return built.options;
-  }
-
-  #sendSyn(sequence: number, flags: string): void {
-    this.#send({
-      flags,
-      sequence,
-      acknowledgment: flags.includes("A") ? this.watch.maximum : 0,
-      window: this.#scenario.window,
-      payload: EMPTY,
-      options: this.#usualOptions(true),
-      headerLength: null,
-      isUsual: true,
-      lies: false,
-    });
-  }
-
-  #send(outgoing: Outgoing): void {
-    const { connection } = this;
-    const { flags, sequence, acknowledgment, window, payload, options, headerLength, isUsual, lies } = outgoing;
-    this.#lies = lies;
-    this.hasLied ||= lies;
-    if (headerLength !== null) this.#clockIsSpoilt = true;
-    const size = 40 + options.length + payload.length;
-    this.#current = {
-      flags,
-      sequence,
-      acknowledgment,
-      window,
-      length: payload.length + (headerLength === null ? 0 : options.length),
-      ...readOptions(outgoing),
-      isUsual,
-      isEarly: connection === null || !connection.isSynchronized || connection.state === State.timeWait,
-      isAcceptable: isUsual && this.#isHeard && size <= this.#scenario.mtu && isAcceptable(connection, outgoing),
-    };
-    this.#tellWatch(this.#current);
-    this.#receive(segmentFrame(outgoing));
-    this.#current = null;
-  }
-
-  /** Whether the stack has no reason to reject the usual options: its clock of timestamps, or that there is none. */
-  get #isHeard(): boolean {
-    return !this.#clockIsSpoilt && (this.#scenario.timestamps || !this.watch.hasTimestamps);
-  }
-
-  #tellWatch(segment: PeerSegment): void {
-    this.watch.peerSent(segment);
-    const start = segment.flags.includes("S") ? 0 : sequenceDistance(segment.sequence, this.#origin) - 1;
-    if (segment.length > 0) this.sentEnd = Math.max(this.sentEnd, start + segment.length);
-  }
-
-  #receive(frame: Uint8Array): void {
-    this.#causes++;
-    this.#coverage.segments++;
-    this.lan.receive(frame);
-    this.#note();
-  }
-
   /** Takes in what the stack sent, as a TCP does whose link loses some, and acknowledges it. */
   #answer(step: { losses: readonly boolean[]; reversed: boolean; each: boolean; window: number | null }): void {
-    const arrived = this.#arrived.splice(0).filter((_, index) => !step.losses[index % step.losses.length]);
+    const arrived = this.arrived.splice(0).filter((_, index) => !step.losses[index % step.losses.length]);
     if (step.reversed) arrived.reverse();
     let owes = false;
     for (const segment of arrived) {
       if (segment.flags.includes("R")) continue;
       if (segment.flags.includes("S")) {
-        this.#reception.start((segment.sequence + 1) | 0);
-        if (segment.flags === "S") this.#sendSyn(this.#scenario.peerSequence, "SA");
-        else this.#acknowledge(step.window ?? this.#scenario.window);
+        this.reception.start((segment.sequence + 1) | 0);
+        if (segment.flags === "S") this.sendSyn(this.scenario.peerSequence, "SA");
+        else this.#acknowledge(step.window ?? this.scenario.window);
         continue;
       }
       const bytes = segment.payload.length + (segment.flags.includes("F") ? 1 : 0);
-      if (bytes === 0 || this.#reception.expected === null) continue;
-      this.#reception.takeIn(segment.sequence, (segment.sequence + bytes) | 0);
-      if (step.each) this.#acknowledge(step.window ?? this.#scenario.window);
+      if (bytes === 0 || this.reception.expected === null) continue;
+      this.reception.takeIn(segment.sequence, (segment.sequence + bytes) | 0);
+      if (step.each) this.#acknowledge(step.window ?? this.scenario.window);
       else owes = true;
     }
-    if (owes) this.#acknowledge(step.window ?? this.#scenario.window);
+    if (owes) this.#acknowledge(step.window ?? this.scenario.window);
   }
 
   #acknowledge(window: number): void {
-    const { expected } = this.#reception;
+    const { expected } = this.reception;
     if (expected === null) return;
-    this.#sendUsual("A", this.#next(), expected, window, EMPTY);
-    this.#reception.reported();
-  }
-
-  #sendUsual(flags: string, sequence: number, acknowledgment: number, window: number, payload: Uint8Array): void {
-    const options = this.#usualOptions(false);
-    this.#send({
-      flags,
-      sequence,
-      acknowledgment,
-      window,
-      payload,
-      options,
-      headerLength: null,
-      isUsual: true,
-      lies: false,
-    });
-    this.lan.flush();
-    this.#drain(true);
+    this.sendUsual("A", this.next(), expected, window, EMPTY);
+    this.reception.reported();
   }
 
   #icmp(step: Extract<Step, { do: "icmp" }>): void {
-    const about = step.quote === "first" ? this.#first : this.#last;
-    if (about !== null) this.#receive(unreachableFrame(step, about));
+    const about = step.quote === "first" ? this.first : this.last;
+    if (about !== null) this.hand(unreachableFrame(step, about));
   }
 
   #flood(count: number): void {
     for (let index = 1; index <= count; index++) {
       const segment = { flags: "S", sequence: index, acknowledgment: 0, window: 65535, payload: EMPTY, options: EMPTY };
-      this.#receive(segmentFrame({ ...segment, headerLength: null }, PORT + index));
+      this.hand(segmentFrame({ ...segment, headerLength: null }, PORT + index));
     }
-  }
-
-  /** Looks at what the stack has sent. */
-  #drain(mayTalk: boolean): void {
-    const { watch } = this;
-    const { dropLinkFull, dropUnresolved } = this.lan.stack.statistics;
-    if (dropLinkFull + dropUnresolved > 0) watch.isBlind = true;
-    const { bare, resets } = watch;
-    for (const frame of this.lan.toGuest.splice(0)) {
-      if (frame.kind !== "tcp" || frame.destinationPort !== PORT) continue;
-      if (!mayTalk && this.#causes === 0 && !this.watch.isBlind)
-        throw new Error("a segment of a connection that is gone");
-      this.watch.stackSent(frame);
-      this.#arrived.push(frame);
-      this.#last = frame;
-      this.#first ??= frame;
-    }
-    if (this.#arrived.length > 5000) this.#arrived.length = 5000;
-    // The answer to a segment, an acknowledgment for what it changed, and one that was owed.
-    const most = 2 * this.#causes + 3;
-    if (watch === this.watch && !this.watch.isBlind && watch.bare - bare + watch.resets - resets > most) {
-      throw new Error(`${watch.bare - bare} acknowledgments and ${watch.resets - resets} resets for ${this.#causes}`);
-    }
-    this.#causes = 0;
-    this.#note();
-  }
-
-  #check(): void {
-    const { stack } = this.lan;
-    const { tcp } = stack;
-    if (tcp.reservedBytes > BUFFER_BUDGET || tcp.reservedBytes < 0) throw new Error(`${tcp.reservedBytes} reserved`);
-    if (Number.isNaN(stack.nextDeadline)) throw new Error("the next deadline is not a number");
-    const { connection } = this;
-    if (connection !== null) checkBooks(connection);
-  }
-
-  #note(): void {
-    const { connection } = this;
-    this.#coverage.states.add(connection?.stateName ?? "CLOSED");
   }
 }

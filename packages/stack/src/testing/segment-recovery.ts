@@ -5,6 +5,8 @@ import type { SegmentPeer } from "./segment-peer.ts";
 /** Longer than any timeout of TCP, in milliseconds. */
 const PATIENCE_MS = 300_000;
 const MAX_TURNS = 5000;
+/** How often the stack has to ask a silent peer, to be sure that it does not stop to. */
+const SIGNS = 4;
 /** Bytes that the peer sends at last, to see that they arrive. */
 const LAST_WORDS = 3000;
 
@@ -18,7 +20,7 @@ const LAST_WORDS = 3000;
 export function recover(peer: SegmentPeer): boolean {
   if (!peer.isRecoverable) return false;
   peer.calmOwner();
-  if (!peer.passWindowUpdate()) return false;
+  if (!asksAgain(peer) || !peer.passWindowUpdate()) return false;
   peer.acknowledge();
   let turns = 0;
   let progressAt = peer.lan.now;
@@ -40,6 +42,22 @@ export function recover(peer: SegmentPeer): boolean {
     }
   }
   return peer.connection === null || peer.connection.state > State.lastAck || hearsLastWords(peer);
+}
+
+/**
+ * Whether the connection lasts while the peer says nothing: for what is not acknowledged, or waits for the window, the
+ * stack is to ask again and again.
+ */
+function asksAgain(peer: SegmentPeer): boolean {
+  for (let signs = 0; signs < SIGNS; signs++) {
+    const silentSince = peer.lan.now;
+    const { received } = peer;
+    while (peer.isRecoverable && (peer.connection?.sendQueued ?? 0) > 0 && peer.received === received) {
+      if (peer.lan.now - silentSince > PATIENCE_MS) throw new Error("nothing is sent although something is queued");
+      peer.waitForDeadline();
+    }
+  }
+  return peer.isRecoverable;
 }
 
 /** Whether the owner gets what the peer sends now; true as well when it has ended its stream. */

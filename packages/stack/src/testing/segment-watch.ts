@@ -213,16 +213,21 @@ export class SegmentWatch {
     // What was offered may be rounded down by less than a unit of the scaling (RFC 7323, 2.4).
     const edge = (acknowledgment + (window << shift)) | 0;
     if (!this.#isScalingKnown && !flags.includes("S")) return;
-    // What was offered before the rounding stands, and a FIN counts even where the window is closed.
-    const slack = (1 << shift) - 1 + (this.#peerEnded ? 1 : 0);
-    if (this.#edge !== null && sequenceDistance(acknowledgment, this.#edge) > slack)
+    if (this.#edge !== null && sequenceDistance(acknowledgment, this.#edge) > this.#slack) {
       throw new Error("what was beyond the window is acknowledged");
+    }
     // The field of a SYN that is sent again may be too narrow for what was offered since.
     if (this.#edge !== null && !flags.includes("S") && sequenceDistance(this.#edge, edge) >= 1 << shift) {
       throw new Error(`the right edge of the window goes back by ${sequenceDistance(this.#edge, edge)}`);
     }
     if (this.#edge === null || sequenceAfter(edge, this.#edge)) this.#edge = edge;
     if (window === 0) this.seen.add("window closed by the stack");
+  }
+
+  /** What was offered before the rounding stands, and a FIN counts even where the window is closed. */
+  get #slack(): number {
+    const shift = this.#peerShift === null ? 0 : (this.#stackShift ?? 0);
+    return (1 << shift) - 1 + (this.#peerEnded ? 1 : 0);
   }
 
   #checkTimestamps({ flags, timestamps }: ParsedTcp): void {
@@ -248,11 +253,14 @@ export class SegmentWatch {
       const isHeld = this.#stretches.some((each) => !sequenceAfter(each.start, start) && !sequenceAfter(end, each.end));
       // A FIN takes a number as well, and may be part of a duplicate.
       if (!isHeld && index > 0) throw new Error(`a SACK block at ${start} of ${(end - start) | 0} that was not sent`);
-      if (sequenceAfter(acknowledgment, start)) {
+      if (sequenceDistance(start, acknowledgment) < 0) {
         if (index > 0) throw new Error("a D-SACK block that is not the first");
         this.seen.add("D-SACK sent");
       } else {
         this.seen.add("SACK sent");
+        // What came from half of all numbers away may look like either.
+        const beyond = this.#isScalingKnown && this.#edge !== null ? sequenceDistance(end, this.#edge) : 0;
+        if (beyond > this.#slack && beyond < 1 << 30) throw new Error("what was beyond the window is held");
       }
     }
   }
