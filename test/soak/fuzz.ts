@@ -7,11 +7,30 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-const { values } = parseArgs({ options: { minutes: { type: "string" }, seed: { type: "string" } } });
+const USAGE = `usage: npm run fuzz -- [--minutes N] [--seed N]
+
+  --minutes N  how long, more than 0 (1)
+  --seed N     a whole number that makes the same run again (a new one each time)`;
+
+function readArguments(): { help?: boolean; minutes?: string; seed?: string } {
+  try {
+    const options = { help: { type: "boolean" }, minutes: { type: "string" }, seed: { type: "string" } } as const;
+    return parseArgs({ options }).values;
+  } catch (error) {
+    console.error(`fuzz: ${(error as Error).message}\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+const values = readArguments();
+if (values.help === true) {
+  console.log(USAGE);
+  process.exit(0);
+}
 const minutes = Number(values.minutes ?? 1);
 const seed = Number(values.seed ?? Date.now() & 0xffff);
 if (!(minutes > 0) || !Number.isInteger(seed)) {
-  console.error("usage: npm run fuzz -- [--minutes N] [--seed N]; N minutes of more than 0, a seed that is an integer");
+  console.error(`fuzz: --minutes must be more than 0, and --seed a whole number\n${USAGE}`);
   process.exit(2);
 }
 console.log(`fuzzing for ${minutes} minutes with the seed ${seed}`);
