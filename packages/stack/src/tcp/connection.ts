@@ -419,6 +419,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.maximumSegment = Math.max(MINIMUM_MSS, bytes);
     this.congestion.setSegment(this.maximumSegment);
     this.sent.resegment(this.maximumSegment);
+    this.recovery.segmentsCut(this);
     this.#owner.wake(this);
   }
 

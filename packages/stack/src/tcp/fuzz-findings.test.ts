@@ -91,6 +91,23 @@ describe("the retransmission timer", () => {
   });
 });
 
+describe("a path that carries less, in the middle of a recovery without selective acknowledgments", () => {
+  test("has no more sent again at once than the congestion window allows", () => {
+    const t = trace().established();
+    t.write(1, 60_000);
+    const sent = t.lan.all();
+    for (let duplicate = 0; duplicate < 7; duplicate++) t.send({ flags: "A", seq: 1, ack: 1 });
+    sent.push(...t.lan.all());
+    const last = sent.at(-1);
+    if (last?.kind !== "tcp") throw new Error("nothing was sent");
+    t.unreachable(4, last, 1492);
+    const bytes = t.take().reduce((sum, { data }) => sum + data, 0);
+    const [connection] = t.lan.stack.tcp.connections();
+    expect(bytes).toBeGreaterThan(0);
+    expect(bytes).toBeLessThanOrEqual(connection.congestion.window + 1460);
+  });
+});
+
 describe("a segment and a part of one", () => {
   test("are acknowledged at once: Linux would send the part again before a delayed acknowledgment came", () => {
     const t = trace().established();

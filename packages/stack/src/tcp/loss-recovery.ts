@@ -233,6 +233,11 @@ export class LossRecovery {
     roundTrip.backOff();
   }
 
+  /** What is in flight was cut down and taken for lost: duplicates do not stand for it any more. */
+  segmentsCut(connection: TcpConnection): void {
+    this.#duplicateBytes = Math.min(this.#duplicateBytes, connection.sent.bytesInFlight);
+  }
+
   /** Notes that `bytes` of new data were sent. */
   sentNew(bytes: number): void {
     if (this.phase === Phase.recovery) this.#reduction.sent(bytes);
