@@ -1,9 +1,8 @@
 import { createSocket, type Socket } from "node:dgram";
 import { closeSync } from "node:fs";
 import { openPingSocket, type PingSocketResult } from "@hostd/native";
-import { type EchoRequest, formatIpv4, type Ipv4, parseIpv4 } from "@hostd/stack";
+import { copyBytes, type EchoRequest, formatIpv4, type Ipv4, parseIpv4 } from "@hostd/stack";
 import type { Clock } from "./clock.ts";
-import { copyBytes } from "./copy-bytes.ts";
 import { classifyDestination, type DestinationConfig } from "./destination.ts";
 import { ECHO_HEADER_LENGTH, MAX_ECHO_DATA, readEchoReply, writeEchoRequest } from "./echo-message.ts";
 import type { FailureLog } from "./failure-log.ts";

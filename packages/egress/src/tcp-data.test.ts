@@ -1,5 +1,5 @@
+import { LARGEST_SLAB } from "@hostd/streams";
 import { describe, expect, test } from "vitest";
-import { LARGEST_SLAB } from "./slab-pool.ts";
 import { readAll } from "./testing/host-server.ts";
 import { connected, ENDLESS, fill, makeEgress, pattern, sha256 } from "./testing/tcp-harness.ts";
 

@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { parseIpv4 } from "@hostd/stack";
+import { giveRegion, parseIpv4, takeRegion } from "@hostd/stack";
+import { LARGEST_SLAB } from "@hostd/streams";
 import { describe, expect, test } from "vitest";
-import { LARGEST_SLAB } from "./slab-pool.ts";
 import type { ConnectOptions } from "./tcp-connection.ts";
 import { FakeRequest } from "./testing/fake-tcp.ts";
 import { closedPort, HostServer, readAll } from "./testing/host-server.ts";
@@ -284,8 +284,9 @@ describe("an end", () => {
     }
     flow.disappear();
     expect(egress.stats().queuedBytes).toBe(0);
-    const slabs = Array.from({ length: 100 }, () => egress.slabs.take(LARGEST_SLAB));
-    expect(new Set(slabs).size).toBe(100);
+    const regions = Array.from({ length: 100 }, () => takeRegion(LARGEST_SLAB));
+    expect(new Set(regions.map(({ bytes, offset }) => bytes.subarray(offset).byteOffset)).size).toBe(100);
+    for (const region of regions) giveRegion(region);
   });
 
   test("of all flows comes with close, which waits until no socket is left", async () => {

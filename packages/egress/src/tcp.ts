@@ -1,8 +1,8 @@
 import { connect, type Socket } from "node:net";
 import { formatIpv4, type RejectReason, type TcpRequest } from "@hostd/stack";
+import { RelayPool } from "@hostd/streams";
 import { classifyDestination, type DestinationConfig, type RejectedDestination } from "./destination.ts";
 import type { FailureLog } from "./failure-log.ts";
-import { SlabPool } from "./slab-pool.ts";
 import { type ConnectionOwner, type ConnectOptions, TcpConnection } from "./tcp-connection.ts";
 
 export interface TcpLimits {
@@ -78,7 +78,7 @@ const CONNECT_REASONS: ReadonlyMap<string, RejectReason> = new Map([
  * unanswered: the guest sends it again, as it does when a network is overloaded.
  */
 export class TcpEgress implements ConnectionOwner {
-  readonly slabs: SlabPool;
+  readonly relays: RelayPool;
   readonly #options: TcpEgressOptions;
   readonly #maxPending: number;
   readonly #maxConnections: number;
@@ -86,9 +86,6 @@ export class TcpEgress implements ConnectionOwner {
   /** Requests that wait for the host, oldest first. */
   readonly #pending = new Set<TcpConnection>();
   readonly #open = new Set<TcpConnection>();
-  /** Connections with gathered data. */
-  #unflushed: TcpConnection[] = [];
-  #flushScheduled = false;
   /** Sockets whose 'close' has not come yet. */
   #sockets = 0;
   #closing: (() => void) | null = null;
@@ -97,7 +94,7 @@ export class TcpEgress implements ConnectionOwner {
     this.#options = options;
     this.#maxPending = options.maxPending ?? 1024;
     this.#maxConnections = options.maxConnections ?? 16384;
-    this.slabs = new SlabPool(options.maxQueuedBytes ?? 256 * 1024 * 1024);
+    this.relays = new RelayPool(options.maxQueuedBytes ?? 256 * 1024 * 1024, () => this.#outOfMemory());
   }
 
   /** Takes a guest's SYN; the answer follows when the host's is there. */
@@ -128,21 +125,15 @@ export class TcpEgress implements ConnectionOwner {
     connection.connect();
   }
 
-  /** Writes what the guests sent in a batch of frames. A batch that nobody ends is ended when the current task is. */
+  /** Writes what the guests sent in a batch of frames. */
   flushBatch(): void {
-    const connections = this.#unflushed;
-    for (let index = 0; index < connections.length; index++) {
-      const connection = connections[index];
-      connection.flushPending = false;
-      connection.flush();
-    }
-    connections.length = 0;
+    this.relays.flushBatch();
   }
 
   stats(): Readonly<TcpEgressStatistics> {
     this.#statistics.pending = this.#pending.size;
     this.#statistics.open = this.#open.size;
-    this.#statistics.queuedBytes = this.slabs.used;
+    this.#statistics.queuedBytes = this.relays.slabs.used;
     return { ...this.#statistics };
   }
 
@@ -170,19 +161,6 @@ export class TcpEgress implements ConnectionOwner {
       oldest.abandon("silent");
       return;
     }
-  }
-
-  readonly #flushScheduledBatch = (): void => {
-    this.#flushScheduled = false;
-    this.flushBatch();
-  };
-
-  flushLater(connection: TcpConnection): void {
-    connection.flushPending = true;
-    this.#unflushed.push(connection);
-    if (this.#flushScheduled) return;
-    this.#flushScheduled = true;
-    queueMicrotask(this.#flushScheduledBatch);
   }
 
   connectSocket(options: ConnectOptions): Socket {
@@ -213,11 +191,11 @@ export class TcpEgress implements ConnectionOwner {
     return "silent";
   }
 
-  outOfMemory(): void {
+  #outOfMemory(): void {
     this.#statistics.droppedMemory++;
     this.#options.failures.warn(
       "tcp-memory",
-      { queuedBytes: this.slabs.used },
+      { queuedBytes: this.relays.slabs.used },
       "a guest's TCP connection was reset: the memory for queued data is used up",
     );
   }

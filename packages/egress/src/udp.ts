@@ -1,4 +1,5 @@
 import {
+  copyBytes,
   formatIpv4,
   type Ipv4,
   parseIpv4,
@@ -7,7 +8,6 @@ import {
   type UnreachableCode,
 } from "@hostd/stack";
 import type { Clock } from "./clock.ts";
-import { copyBytes } from "./copy-bytes.ts";
 import { classifyDestination, type DestinationConfig } from "./destination.ts";
 import type { FailureLog } from "./failure-log.ts";
 import { IdleTable } from "./idle-table.ts";

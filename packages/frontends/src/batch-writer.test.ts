@@ -3,7 +3,7 @@ import { type BatchTransport, BatchWriter } from "./batch-writer.ts";
 import { patternFrame } from "./testing/random.ts";
 
 const KIB = 1024;
-const BATCH = 192 * KIB;
+const BATCH = 256 * KIB;
 const LIMIT = 4 * 1024 * KIB;
 const PREFIX = 4;
 
@@ -11,16 +11,19 @@ const PREFIX = 4;
 class FakeTransport implements BatchTransport {
   takesAtOnce = true;
   readonly writes: Uint8Array[] = [];
-  /** The memory of each write, as it was handed over. */
-  readonly memory: ArrayBufferLike[] = [];
+  /** The memory of each write, as it was handed over: where it begins in the process. */
+  readonly memory: number[] = [];
+  /** The same, as it is now. */
+  readonly inPlace: Uint8Array[] = [];
   pendingCalls = 0;
   writableCalls = 0;
   onWritable: (() => void) | null = null;
   readonly #incomplete: (() => void)[] = [];
 
-  write(bytes: Uint8Array, written: () => void): boolean {
-    this.writes.push(bytes.slice());
-    this.memory.push(bytes.buffer);
+  write(bytes: Uint8Array, offset: number, length: number, written: () => void): boolean {
+    this.writes.push(bytes.slice(offset, offset + length));
+    this.memory.push(offset);
+    this.inPlace.push(bytes.subarray(offset, offset + length));
     if (!this.takesAtOnce) this.#incomplete.push(written);
     return this.takesAtOnce;
   }
@@ -112,10 +115,10 @@ describe("BatchWriter", () => {
 
   it("starts another write when a frame does not fit the batch", () => {
     const { transport, writer: target } = writer();
-    const frames = Array.from({ length: 4 }, (_, tag) => patternFrame(60 * KIB, tag));
+    const frames = Array.from({ length: 5 }, (_, tag) => patternFrame(60 * KIB, tag));
     for (const frame of frames) put(target, frame);
     target.flush();
-    expect(transport.writes.map(({ length }) => length)).toEqual([3 * (60 * KIB + PREFIX), 60 * KIB + PREFIX]);
+    expect(transport.writes.map(({ length }) => length)).toEqual([4 * (60 * KIB + PREFIX), 60 * KIB + PREFIX]);
     expect(Buffer.compare(Buffer.concat(transport.writes), stream(...frames))).toBe(0);
   });
 
@@ -146,7 +149,7 @@ describe("BatchWriter", () => {
     const first = patternFrame(100, 1);
     put(target, first);
     target.flush();
-    const kept = new Uint8Array(transport.memory[0], 0, PREFIX + first.length);
+    const kept = transport.inPlace[0].subarray(0, PREFIX + first.length);
     for (let tag = 2; tag < 10; tag++) {
       put(target, patternFrame(100, tag));
       target.flush();

@@ -1,13 +1,14 @@
+import { giveRegion, type PacketRegion, takeRegion } from "@hostd/stack";
 import type { FrameConsumer } from "./port.ts";
 
 /** Bytes of the length in front of each frame: 32 bits, big-endian (QEMU's `-netdev stream` and `socket`). */
 export const QEMU_PREFIX_LENGTH = 4;
 /** QEMU itself never sends more than 68 KiB; a larger length means that the peer speaks something else. */
 export const MAX_FRAME_LENGTH = 128 * 1024;
-/** Bytes of one read. */
-const READ_BYTES = 1024 * 1024;
 /** Room in front of the read buffer for a frame that the read before it brought only in part. */
 const CARRY_BYTES = QEMU_PREFIX_LENGTH + MAX_FRAME_LENGTH;
+/** Bytes of one read and of that room; a Unix socket has some hundred KiB at a time. */
+const BUFFER_BYTES = 1024 * 1024;
 
 /**
  * Cuts a stream into frames, in place.
@@ -18,12 +19,15 @@ const CARRY_BYTES = QEMU_PREFIX_LENGTH + MAX_FRAME_LENGTH;
 export class QemuDecoder {
   /** Where the transport reads to. */
   readonly readBuffer: Uint8Array;
-  readonly #bytes = new Uint8Array(CARRY_BYTES + READ_BYTES);
-  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #region: PacketRegion;
+  /** Where {@link readBuffer} begins in the region's memory. */
+  readonly #start: number;
   #carried = 0;
 
   constructor() {
-    this.readBuffer = this.#bytes.subarray(CARRY_BYTES);
+    this.#region = takeRegion(BUFFER_BYTES);
+    this.#start = this.#region.offset + CARRY_BYTES;
+    this.readBuffer = this.#region.bytes.subarray(this.#start, this.#region.offset + BUFFER_BYTES);
   }
 
   /** Bytes of a frame that is not whole yet. */
@@ -38,10 +42,9 @@ export class QemuDecoder {
    * @returns what is wrong with the stream, or null.
    */
   push(length: number, consumer: FrameConsumer, isOpen: () => boolean): string | null {
-    const bytes = this.#bytes;
-    const view = this.#view;
-    const end = CARRY_BYTES + length;
-    let at = CARRY_BYTES - this.#carried;
+    const { bytes, view } = this.#region;
+    const end = this.#start + length;
+    let at = this.#start - this.#carried;
     while (end - at >= QEMU_PREFIX_LENGTH) {
       const frameLength = view.getUint32(at);
       if (frameLength === 0 || frameLength > MAX_FRAME_LENGTH) {
@@ -54,7 +57,12 @@ export class QemuDecoder {
       at = frame + frameLength;
     }
     this.#carried = end - at;
-    bytes.copyWithin(CARRY_BYTES - this.#carried, at, end);
+    if (at < end) bytes.copyWithin(this.#start - this.#carried, at, end);
     return null;
+  }
+
+  /** Gives the memory back, once nothing reads into it any more. */
+  free(): void {
+    giveRegion(this.#region);
   }
 }

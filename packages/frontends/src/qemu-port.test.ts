@@ -1,4 +1,6 @@
+import fs from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { connect, createServer, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -108,7 +110,9 @@ describe("QemuPort", () => {
 
   it("sends what a turn committed in one write of the socket", async () => {
     port.start(consumer);
-    const write = vi.spyOn(Socket.prototype, "write");
+    const queued = vi.spyOn(Socket.prototype, "write");
+    const write = vi.spyOn(fs, "writeSync");
+    syncBuiltinESMExports();
     const frames = Array.from({ length: 100 }, (_, tag) => patternFrame(1514, tag));
     for (const frame of frames) {
       port.bytes.set(frame, port.reserve(frame.length));
@@ -117,8 +121,11 @@ describe("QemuPort", () => {
     port.flush();
     port.flush();
     expect(write).toHaveBeenCalledTimes(1);
+    expect(queued).not.toHaveBeenCalled();
     await peer.received(frames.length);
     expect(peer.frames).toEqual(frames);
+    vi.restoreAllMocks();
+    syncBuiltinESMExports();
   });
 
   it("resolves its end after the word to the consumer", async () => {

@@ -1,4 +1,5 @@
 import { Socket, type SocketConstructorOpts } from "node:net";
+import { writeNow } from "@hostd/native";
 import { BatchWriter } from "./batch-writer.ts";
 import type { FrameConsumer, FramePort } from "./port.ts";
 import { QEMU_PREFIX_LENGTH, QemuDecoder } from "./qemu-decoder.ts";
@@ -35,7 +36,7 @@ export class QemuPort implements FramePort {
     this.name = name;
     this.#writer = new BatchWriter(
       {
-        write: (bytes, written) => this.#write(bytes, written),
+        write: (bytes, offset, length, written) => this.#write(bytes, offset, length, written),
         writePrefix: (view, offset, length) => view.setUint32(offset, length),
         pending: () => this.#consumer?.pending(),
         writable: () => this.#consumer?.writable(),
@@ -57,6 +58,7 @@ export class QemuPort implements FramePort {
     this.#socket.on("close", () => {
       this.#open = false;
       this.#writer.close();
+      this.#decoder.free();
       if (this.#closeTimer !== null) clearTimeout(this.#closeTimer);
       this.#consumer?.closed(this.#fault);
       this.#consumer = null;
@@ -112,16 +114,13 @@ export class QemuPort implements FramePort {
     return this.#open;
   }
 
-  #write(bytes: Uint8Array, written: () => void): boolean {
+  #write(bytes: Uint8Array, offset: number, length: number, written: () => void): boolean {
     const socket = this.#socket;
     if (socket.destroyed) return true;
-    let atOnce = false;
-    socket.write(bytes, () => {
-      if (!atOnce) written();
-    });
-    // Node tries the system call before it queues, so an empty queue means that the kernel has the bytes.
-    atOnce = socket.writableLength === 0;
-    return atOnce;
+    const taken = socket.writableLength === 0 ? writeNow(socket, bytes, offset, length) : 0;
+    if (taken === length) return true;
+    socket.write(bytes.subarray(offset + taken, offset + length), () => written());
+    return false;
   }
 }
 

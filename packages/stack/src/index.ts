@@ -6,6 +6,7 @@ export type { EchoHandler, EchoRequest } from "./icmp/echo.ts";
 export type { ReceivedUnreachable } from "./icmp/icmp.ts";
 export * from "./icmp/unreachable.ts";
 export * from "./link.ts";
+export { copyBytes, giveRegion, type PacketRegion, takeRegion } from "./memory/packet-memory.ts";
 export { Stack, type StackHandlers, type StackOptions } from "./stack.ts";
 export { StackStatistics } from "./statistics.ts";
 export type {
@@ -17,6 +18,7 @@ export type {
   TcpRequest,
   TcpRequestHandler,
 } from "./tcp/flow.ts";
+export type { SendSpace } from "./tcp/send-buffer.ts";
 export { type CongestionAlgorithm, DEFAULT_TCP_SETTINGS, type TcpSettings } from "./tcp/settings.ts";
 export type { UdpDatagram, UdpHandler } from "./udp/datagram.ts";
 export { type MacHalves, macFromHalves, macHalves } from "./wire/ethernet.ts";

@@ -1,4 +1,4 @@
-import type { CloseReason, Ipv4, RejectReason, TcpFlow, TcpHandler, TcpRequest } from "@hostd/stack";
+import type { CloseReason, Ipv4, RejectReason, SendSpace, TcpFlow, TcpHandler, TcpRequest } from "@hostd/stack";
 import { EventLog } from "./event-log.ts";
 
 export interface FakeGuestOptions {
@@ -93,6 +93,7 @@ export class FakeFlow implements TcpFlow {
   #received: Buffer[] = [];
   #receivedBytes = 0;
   #blocked = false;
+  #space = new Uint8Array(0);
   #guestEnded = false;
   readonly #changes = new EventLog<never>();
 
@@ -129,6 +130,17 @@ export class FakeFlow implements TcpFlow {
     if (taken < length) this.#blocked = true;
     this.#changes.changed();
     return taken;
+  }
+
+  sendSpace(most: number): Readonly<SendSpace> | null {
+    const length = Math.min(most, this.sendRoom);
+    this.#blocked = length === 0;
+    this.#space = new Uint8Array(length);
+    return length === 0 ? null : { bytes: this.#space, offset: 0, length };
+  }
+
+  sendFilled(length: number): void {
+    this.send(this.#space, 0, length);
   }
 
   consumed(length: number): void {

@@ -13,7 +13,7 @@ import { ReassemblyQueue } from "./reassembly-queue.ts";
 import { type Delivery, RetransmissionQueue, type SegmentRingPool } from "./retransmission-queue.ts";
 import { RoundTrip } from "./round-trip.ts";
 import type { SackBlocks } from "./sack-blocks.ts";
-import { type BufferPool, SendBuffer } from "./send-buffer.ts";
+import { SendBuffer, type SendSpace } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
 
 /**
@@ -77,7 +77,6 @@ export interface ConnectionOwner {
 
 /** What the connections of one stack share. */
 export interface SharedState {
-  readonly buffers: BufferPool;
   readonly segments: SegmentRingPool;
   readonly delivery: Delivery;
   readonly load: LinkLoad;
@@ -86,6 +85,8 @@ export interface SharedState {
 }
 
 const NEVER = Number.POSITIVE_INFINITY;
+/** What {@link TcpConnection.sendSpace} hands out. */
+const SPACE: SendSpace = { bytes: new Uint8Array(0), offset: 0, length: 0 };
 
 /**
  * One connection: the variables of RFC 9293, 3.3.1 by longer names, and the owner's side of it. What a segment does to
@@ -117,7 +118,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   sendShift = 0;
   maximumSegment = DEFAULT_MSS;
   finQueued = false;
-  readonly sendBuffer: SendBuffer;
+  readonly sendBuffer = new SendBuffer();
   /** Bytes that the send buffer may hold. */
   sendLimit = 0;
   acknowledgedSinceGrowth = 0;
@@ -238,7 +239,6 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   ) {
     this.#owner = owner;
     this.#shared = shared;
-    this.sendBuffer = new SendBuffer(shared.buffers);
     this.sent = new RetransmissionQueue(shared.segments, shared.delivery, shared.load);
     this.recovery = new LossRecovery(shared.delivery, shared.statistics, shared.load);
     this.congestion = createCongestionControl(shared.settings.congestionControl, DEFAULT_MSS);
@@ -302,6 +302,22 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
       this.#owner.wake(this);
     }
     return taken;
+  }
+
+  sendSpace(most: number): Readonly<SendSpace> | null {
+    const room = Math.min(most, this.sendRoom);
+    if (room === 0) {
+      this.writableWanted = true;
+      this.sendHeldBack = true;
+      return null;
+    }
+    this.sendBuffer.spaceFor(room, SPACE);
+    return SPACE;
+  }
+
+  sendFilled(length: number): void {
+    this.sendBuffer.fill(length);
+    if (length > 0) this.#owner.wake(this);
   }
 
   consumed(length: number): void {

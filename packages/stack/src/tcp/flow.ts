@@ -1,4 +1,5 @@
 import type { Ipv4 } from "../address.ts";
+import type { SendSpace } from "./send-buffer.ts";
 
 /** The two ends of a TCP connection or a UDP flow as this stack sees them: `local` is the end it answers for. */
 export interface FourTuple {
@@ -69,6 +70,17 @@ export interface TcpFlow extends FourTuple {
    *   when to go on. Zero after {@link shutdown}, {@link abort} or the end of the connection.
    */
   send(bytes: Uint8Array, offset: number, length: number): number;
+
+  /**
+   * Memory of the send buffer for up to `most` bytes, for who can have them written there without a copy: then
+   * {@link sendFilled} says how many. It is valid only until then, and the object only until the next call.
+   *
+   * @returns null when there is no room; {@link TcpHandler.writable} says when to go on.
+   */
+  sendSpace(most: number): Readonly<SendSpace> | null;
+
+  /** Queues the first `length` bytes, maybe none, of what {@link sendSpace} handed out just before. */
+  sendFilled(length: number): void;
 
   /** Tells that `length` bytes handed to {@link TcpHandler.data} have left, which opens the window again. */
   consumed(length: number): void;

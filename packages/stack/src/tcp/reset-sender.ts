@@ -73,7 +73,7 @@ export class ResetSender {
     }
     const { view } = output;
     writeTcpHeader(view, segment, localPort, remotePort, sequence, acknowledgment, TCP_HEADER_LENGTH, flags, 0);
-    writeTcpChecksum(view, segment, TCP_HEADER_LENGTH, localAddress, remoteAddress);
+    writeTcpChecksum(view, segment, TCP_HEADER_LENGTH, localAddress, remoteAddress, TCP_HEADER_LENGTH, 0);
     output.commit();
     statistics.tcpSegmentsSent++;
   }

@@ -1,43 +1,22 @@
-const SMALLEST = 4096;
-/** Arrays kept for reuse, so that a busy flow's buffer is not new garbage after each pause. */
-const POOLED_BYTES = 16 * 1024 * 1024;
+import { copyAndSum, copyBytes, giveRegion, type PacketRegion, takeRegion } from "../memory/packet-memory.ts";
+import { joinSums } from "../wire/checksum.ts";
 
-/** Arrays of powers of two that lie ready, shared by the flows of one stack. */
-export class BufferPool {
-  readonly #spare = new Map<number, Uint8Array[]>();
-  #bytes = 0;
-
-  /** An array of `size` bytes, a power of two; its content is whatever it was. */
-  take(size: number): Uint8Array {
-    const array = this.#spare.get(size)?.pop();
-    if (array === undefined) return new Uint8Array(size);
-    this.#bytes -= size;
-    return array;
-  }
-
-  give(array: Uint8Array): void {
-    if (this.#bytes + array.length > POOLED_BYTES) return;
-    this.#bytes += array.length;
-    const spare = this.#spare.get(array.length);
-    if (spare === undefined) this.#spare.set(array.length, [array]);
-    else spare.push(array);
-  }
+/** Memory that bytes to be sent may be put into: `length` bytes at `offset`. */
+export interface SendSpace {
+  bytes: Uint8Array;
+  offset: number;
+  length: number;
 }
-
-const EMPTY = new Uint8Array(0);
 
 /**
  * The bytes of a flow that are not acknowledged yet: a ring that grows with its content and costs nothing while empty.
  */
 export class SendBuffer {
-  readonly #pool: BufferPool;
-  #ring: Uint8Array = EMPTY;
+  #ring: PacketRegion | null = null;
+  /** Bytes of the ring, a power of two. */
+  #size = 0;
   #start = 0;
   #length = 0;
-
-  constructor(pool: BufferPool) {
-    this.#pool = pool;
-  }
 
   get length(): number {
     return this.#length;
@@ -45,27 +24,51 @@ export class SendBuffer {
 
   /** Bytes of memory held. */
   get capacity(): number {
-    return this.#ring.length;
+    return this.#size;
   }
 
   /** Adds a copy of `length` bytes at the end. The caller keeps the limit. */
   append(bytes: Uint8Array, offset: number, length: number): void {
-    if (this.#length + length > this.#ring.length) this.#grow(this.#length + length);
-    const ring = this.#ring;
-    const at = (this.#start + this.#length) & (ring.length - 1);
-    const first = Math.min(length, ring.length - at);
-    ring.set(bytes.subarray(offset, offset + first), at);
-    if (first < length) ring.set(bytes.subarray(offset + first, offset + length), 0);
+    const ring = this.#withRoom(length);
+    const at = (this.#start + this.#length) & (this.#size - 1);
+    const first = Math.min(length, this.#size - at);
+    copyBytes(bytes, offset, ring.bytes, ring.offset + at, first);
+    if (first < length) copyBytes(bytes, offset + first, ring.bytes, ring.offset, length - first);
     this.#length += length;
   }
 
-  /** Copies `length` bytes that begin `offset` bytes into the buffer to `target` at `at`. */
-  copy(offset: number, length: number, target: Uint8Array, at: number): void {
+  /**
+   * Free memory after the end for up to `most` bytes, for {@link fill} once they are there; `space` is set to it. It is
+   * valid until the next call of any other method.
+   */
+  spaceFor(most: number, space: SendSpace): void {
+    const ring = this.#withRoom(most);
+    const at = (this.#start + this.#length) & (this.#size - 1);
+    space.bytes = ring.bytes;
+    space.offset = ring.offset + at;
+    space.length = Math.min(most, this.#size - at);
+  }
+
+  /** Adds `length` bytes that were put into the memory of {@link spaceFor}. */
+  fill(length: number): void {
+    this.#length += length;
+    if (this.#length === 0) this.clear();
+  }
+
+  /**
+   * Copies up to 65536 bytes that begin `offset` bytes into the buffer to `target` at `at`.
+   *
+   * @param view - a view of `target` from its first byte.
+   * @returns their sum (RFC 1071).
+   */
+  copy(offset: number, length: number, target: Uint8Array, view: DataView, at: number): number {
     const ring = this.#ring;
-    const from = (this.#start + offset) & (ring.length - 1);
-    const first = Math.min(length, ring.length - from);
-    target.set(ring.subarray(from, from + first), at);
-    if (first < length) target.set(ring.subarray(0, length - first), at + first);
+    if (ring === null || length === 0) return 0;
+    const from = (this.#start + offset) & (this.#size - 1);
+    const first = Math.min(length, this.#size - from);
+    const sum = copyAndSum(ring.bytes, ring.offset + from, target, view, at, first);
+    if (first === length) return sum;
+    return joinSums(sum, first, copyAndSum(ring.bytes, ring.offset, target, view, at + first, length - first));
   }
 
   /** Drops `length` bytes from the front. */
@@ -75,24 +78,32 @@ export class SendBuffer {
       this.clear();
       return;
     }
-    this.#start = (this.#start + length) & (this.#ring.length - 1);
+    this.#start = (this.#start + length) & (this.#size - 1);
   }
 
   /** Drops everything and gives the memory back. */
   clear(): void {
-    if (this.#ring !== EMPTY) this.#pool.give(this.#ring);
-    this.#ring = EMPTY;
+    if (this.#ring !== null) giveRegion(this.#ring);
+    this.#ring = null;
+    this.#size = 0;
     this.#start = 0;
     this.#length = 0;
   }
 
-  #grow(needed: number): void {
-    let size = Math.max(SMALLEST, this.#ring.length);
-    while (size < needed) size *= 2;
-    const ring = this.#pool.take(size);
-    if (this.#length > 0) this.copy(0, this.#length, ring, 0);
-    if (this.#ring !== EMPTY) this.#pool.give(this.#ring);
+  /** The ring, grown if it has no room for `length` more bytes. */
+  #withRoom(length: number): PacketRegion {
+    const before = this.#ring;
+    if (before !== null && this.#length + length <= this.#size) return before;
+    const ring = takeRegion(Math.max(this.#length + length, 1));
+    if (before !== null) {
+      const first = Math.min(this.#length, this.#size - this.#start);
+      copyBytes(before.bytes, before.offset + this.#start, ring.bytes, ring.offset, first);
+      copyBytes(before.bytes, before.offset, ring.bytes, ring.offset + first, this.#length - first);
+      giveRegion(before);
+    }
     this.#ring = ring;
+    this.#size = ring.size;
     this.#start = 0;
+    return ring;
   }
 }

@@ -40,7 +40,6 @@ import { PendingRequest, type RequestOwner } from "./pending-request.ts";
 import { Receiver } from "./receiver.ts";
 import { ResetSender } from "./reset-sender.ts";
 import { Delivery, SegmentRingPool } from "./retransmission-queue.ts";
-import { BufferPool } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
 import { Timeouts } from "./timeouts.ts";
 import { Transmitter } from "./transmitter.ts";
@@ -116,7 +115,6 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     const { output, statistics, route, settings } = options;
     const load = new LinkLoad(settings.receiveRing);
     this.#shared = {
-      buffers: new BufferPool(),
       segments: new SegmentRingPool(),
       delivery: new Delivery(),
       load,

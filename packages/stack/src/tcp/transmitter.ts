@@ -382,8 +382,9 @@ export class Transmitter {
       window,
     );
     if (headerLength > TCP_HEADER_LENGTH) this.#writeOptions(connection, view, segment, options, blocks);
-    if (length > 0) connection.sendBuffer.copy(offset, length, output.bytes, segment + headerLength);
-    writeTcpChecksum(view, segment, headerLength + length, localAddress, remoteAddress);
+    const payload = segment + headerLength;
+    const payloadSum = length > 0 ? connection.sendBuffer.copy(offset, length, output.bytes, view, payload) : 0;
+    writeTcpChecksum(view, segment, headerLength + length, localAddress, remoteAddress, headerLength, payloadSum);
     output.commit();
     statistics.tcpSegmentsSent++;
     if ((flags & ACK) !== 0) this.#acknowledged(connection, blocks);

@@ -5,6 +5,11 @@
  * (RFC 1071, 2.B), words are read in the machine's likely order, little-endian, and the result is swapped once.
  */
 
+import { kernelSum, kernelView } from "../memory/kernel.ts";
+
+/** From so many bytes on the call into WebAssembly is made up for. */
+const KERNEL_WORTH_BYTES = 48;
+
 /** Folds the carries of a sum into its low 16 bits. */
 export function fold(sum: number): number {
   sum = (sum & 0xffff) + (sum >>> 16);
@@ -18,6 +23,7 @@ export function fold(sum: number): number {
  * @returns the folded sum, 0 to 0xffff.
  */
 export function sum(view: DataView, offset: number, length: number): number {
+  if (view === kernelView && length >= KERNEL_WORTH_BYTES) return kernelSum(offset, length);
   let low = 0;
   let high = 0;
   const end = offset + length;
@@ -38,6 +44,11 @@ export function sum(view: DataView, offset: number, length: number): number {
   if (offset < end) low = (low + view.getUint8(offset)) | 0;
   const folded = fold(fold(low) + fold(high));
   return ((folded & 0xff) << 8) | (folded >>> 8);
+}
+
+/** The sum of a range that is made of two, the first of which has `firstLength` bytes (RFC 1071, 2.B). */
+export function joinSums(first: number, firstLength: number, second: number): number {
+  return fold(first + ((firstLength & 1) === 0 ? second : ((second & 0xff) << 8) | (second >>> 8)));
 }
 
 /** The sum of the pseudo-header of TCP and UDP over IPv4 (RFC 9293, 3.1): addresses, protocol and length. */

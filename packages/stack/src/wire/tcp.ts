@@ -92,14 +92,21 @@ export function writeTcpHeader(
   view.setInt32(segment + 16, 0);
 }
 
-/** Fills in the checksum of a segment of `length` bytes whose checksum field is zero. */
+/**
+ * Fills in the checksum of a segment of `length` bytes whose checksum field is zero.
+ *
+ * @param headerLength - bytes of header and options, which are summed here.
+ * @param payloadSum - the sum of what follows them.
+ */
 export function writeTcpChecksum(
   view: DataView,
   segment: number,
   length: number,
   source: Ipv4,
   destination: Ipv4,
+  headerLength: number,
+  payloadSum: number,
 ): void {
-  const total = pseudoHeaderSum(source, destination, PROTOCOL_TCP, length) + sum(view, segment, length);
-  view.setUint16(segment + 16, complement(total));
+  const pseudoHeader = pseudoHeaderSum(source, destination, PROTOCOL_TCP, length);
+  view.setUint16(segment + 16, complement(pseudoHeader + sum(view, segment, headerLength) + payloadSum));
 }

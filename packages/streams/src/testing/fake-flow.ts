@@ -1,4 +1,4 @@
-import { parseIpv4, type TcpFlow } from "@hostd/stack";
+import { parseIpv4, type SendSpace, type TcpFlow } from "@hostd/stack";
 
 /** A connection whose send buffer a test opens and shuts, and that keeps what is asked of it. */
 export class FakeFlow implements TcpFlow {
@@ -13,12 +13,23 @@ export class FakeFlow implements TcpFlow {
   consumedBytes = 0;
   shutdowns = 0;
   aborts = 0;
+  #space = new Uint8Array(0);
 
   send(bytes: Uint8Array, offset: number, length: number): number {
     const taken = Math.min(length, this.sendRoom);
     this.sendRoom -= taken;
     this.sent.push(bytes.slice(offset, offset + taken));
     return taken;
+  }
+
+  sendSpace(most: number): Readonly<SendSpace> | null {
+    const length = Math.min(most, this.sendRoom);
+    this.#space = new Uint8Array(length);
+    return length === 0 ? null : { bytes: this.#space, offset: 0, length };
+  }
+
+  sendFilled(length: number): void {
+    this.send(this.#space, 0, length);
   }
 
   consumed(length: number): void {
