@@ -18,6 +18,8 @@ const TO_RUN: readonly HostPackage[] = [
   { name: "tcpdump", provides: "tcpdump" },
   { name: "tshark", provides: "tshark" },
   { name: "busybox-static", provides: "busybox" },
+  { name: "gcc", provides: "cc" },
+  { name: "libc6-dev", provides: "/usr/include/stdio.h" },
 ];
 
 /** What building the image takes in addition. */

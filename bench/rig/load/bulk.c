@@ -12,8 +12,8 @@ struct flow {
   int is_open;
   /* Sent or received by this end. */
   uint64_t bytes;
-  /* What `bytes` was when the measured time began. */
-  uint64_t bytes_before;
+  /* What `bytes` was when the measured time began, and how many came in it. */
+  uint64_t before, measured;
 };
 
 static char bytes[CHUNK];
@@ -21,26 +21,29 @@ static struct flow *flows;
 static long flow_count;
 static int epoll;
 static void (*move)(struct flow *flow);
+/* Of all flows. */
+static uint64_t moved_bytes;
 
-static void end_flow(const struct flow *flow, ssize_t result) {
-  if (result == 0) fail("flow %td was ended by the other side", flow - flows + 1);
+static void count_bytes(struct flow *flow, ssize_t length) {
+  if (length > 0) {
+    flow->bytes += length;
+    moved_bytes += length;
+    return;
+  }
+  if (length == 0) fail("flow %td was ended by the other side", flow - flows + 1);
   if (errno != EAGAIN && errno != EINTR) fail_errno("flow %td", flow - flows + 1);
 }
 
 static void move_up(struct flow *flow) {
-  ssize_t length = send(flow->socket, bytes, sizeof bytes, 0);
-  if (length > 0) flow->bytes += length;
-  else end_flow(flow, length);
+  count_bytes(flow, send(flow->socket, bytes, sizeof bytes, 0));
 }
 
 /* The kernel drops the bytes without copying them (MSG_TRUNC, tcp(7)), as it does in the discard service. */
 static void move_down(struct flow *flow) {
-  ssize_t length = recv(flow->socket, bytes, sizeof bytes, MSG_TRUNC);
-  if (length > 0) flow->bytes += length;
-  else end_flow(flow, length);
+  count_bytes(flow, recv(flow->socket, bytes, sizeof bytes, MSG_TRUNC));
 }
 
-/* Moves bytes where there are any; an inquiry is watched with its own address as the data. Returns whether it is due. */
+/* Moves bytes where there are any. An inquiry is watched with its address as the data: returns whether it is due. */
 static int move_once(uint64_t until, const struct inquiry *inquiry) {
   struct epoll_event events[MAX_EVENTS];
   int is_inquiry_due = 0;
@@ -105,18 +108,22 @@ static void open_flows(const struct options *options, int service, uint32_t even
   }
 }
 
-static uint64_t mark_all(void) {
+static void begin_measure(void) {
+  for (struct flow *flow = flows; flow < flows + flow_count; flow++) flow->before = flow->bytes;
+}
+
+/* Returns the bytes of all flows. */
+static uint64_t end_measure(void) {
   uint64_t sum = 0;
-  for (struct flow *flow = flows; flow < flows + flow_count; flow++) sum += flow->bytes_before = flow->bytes;
+  for (struct flow *flow = flows; flow < flows + flow_count; flow++) sum += flow->measured = flow->bytes - flow->before;
   return sum;
 }
 
 static void report(uint64_t total, uint64_t duration) {
   uint64_t slowest = UINT64_MAX, fastest = 0;
   for (struct flow *flow = flows; flow < flows + flow_count; flow++) {
-    uint64_t moved = flow->bytes - flow->bytes_before;
-    if (moved < slowest) slowest = moved;
-    if (moved > fastest) fastest = moved;
+    if (flow->measured < slowest) slowest = flow->measured;
+    if (flow->measured > fastest) fastest = flow->measured;
     close(flow->socket);
   }
   if (total == 0) fail("no byte arrived in the measured time");
@@ -134,11 +141,12 @@ void up(const struct options *options) {
   move_until(nanoseconds() + to_nanoseconds(options->warmup));
   wait_for("the statistics before");
   struct statistics before = inquire_moving(options);
-  mark_all();
+  begin_measure();
   wait_for("the end of the time");
   move_until(nanoseconds() + to_nanoseconds(options->seconds));
   wait_for("the statistics after");
   struct statistics after = inquire_moving(options);
+  end_measure();
   report(after.discarded - before.discarded, after.nanoseconds - before.nanoseconds);
 }
 
@@ -149,11 +157,14 @@ void down(const struct options *options) {
   wait_for("the end of the warmup");
   move_until(nanoseconds() + to_nanoseconds(options->warmup));
   uint64_t before = nanoseconds();
-  uint64_t bytes_before = mark_all();
+  begin_measure();
   wait_for("the end of the time");
   move_until(before + to_nanoseconds(options->seconds));
   uint64_t duration = nanoseconds() - before;
-  uint64_t sum = 0;
-  for (struct flow *flow = flows; flow < flows + flow_count; flow++) sum += flow->bytes;
-  report(sum - bytes_before, duration);
+  uint64_t measured = end_measure();
+  /* The figure counts if the source still sends after the time. */
+  wait_for("bytes after the end of the time");
+  uint64_t seen = moved_bytes;
+  while (moved_bytes == seen) move_once(nanoseconds() + SECOND, NULL);
+  report(measured, duration);
 }

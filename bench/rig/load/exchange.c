@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static const double EXPECTED_SECONDS = 1e-3;
+enum { LONGEST_WAIT = 3 };
 
 /* A connection whose calls wait: the fewest calls for each exchange. */
 static int open_connection(const struct sockaddr_in *to) {
@@ -19,6 +21,8 @@ static int open_connection(const struct sockaddr_in *to) {
   int error = socket_error(connection);
   if (error != 0) fail_error(error, "%s", address_text(to));
   if (fcntl(connection, F_SETFL, 0) < 0) fail_errno("fcntl");
+  struct timeval timeout = {.tv_sec = LONGEST_WAIT};
+  if (setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) < 0) fail_errno("SO_RCVTIMEO");
   return connection;
 }
 
@@ -27,6 +31,7 @@ static void exchange(int connection) {
   if (send(connection, &byte, 1, 0) < 0) fail_errno("send");
   ssize_t length = recv(connection, &byte, 1, 0);
   if (length == 0) fail("the connection was ended by the other side");
+  if (length < 0 && errno == EAGAIN) fail("no byte has come back for %d s", LONGEST_WAIT);
   if (length < 0) fail_errno("recv");
 }
 

@@ -27,8 +27,3 @@ void check_health(const struct health *health, uint64_t now) {
   if (now > health->last_success && now - health->last_success > SILENCE)
     fail("nothing has succeeded for 3 s%s%s", health->errors > 0 ? ": " : "", health->last_error);
 }
-
-void check_result(const struct health *health, uint64_t successes) {
-  if (health->failing == health->parts) fail("all of %ld failed at the end: %s", health->parts, health->last_error);
-  if (successes == 0) fail("nothing succeeded in the measured time");
-}

@@ -146,7 +146,5 @@ struct health {
 void succeeded(struct health *health, int *is_failing, uint64_t now);
 void failed(struct health *health, int *is_failing, uint64_t now, const char *why);
 void check_health(const struct health *health, uint64_t now);
-/* At the end of the run: fails if nothing succeeded in the measured time, or if at last everything failed. */
-void check_result(const struct health *health, uint64_t successes);
 
 #endif

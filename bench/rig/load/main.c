@@ -26,8 +26,8 @@ static const char usage[] =
     "  TCP BASE discard, +1 source, +2 echo, +3 HTTP/1.1, +4 statistics, +5 hold (takes connections, reads nothing)\n"
     "  UDP BASE sink, +1 source (\"COUNT SIZE RATE\" starts it, \"0 0 0\" ends it), +2 echo\n"
     "  DNS over UDP on --dns-port: 192.0.2.7 is the address of every name\n"
-    "The others are clients. Each prints one line of JSON and exits with 0, or tells on stderr what failed and exits with\n"
-    "1; it does so at the latest after twice the time it should take, or 5 s more than that if that is later.\n"
+    "The others are clients. Each prints one line of JSON and exits with 0, or tells on stderr what failed and exits\n"
+    "with 1; at the latest after twice the time it should take, or 5 s more than that time if that is later.\n"
     "  --rate 0 (the default) sends as fast as possible; S is in seconds and may have decimals.\n"
     "  --close makes every HTTP request on a connection of its own; --port is the exact port in place of BASE+3.\n"
     "  idle keeps its connections until stdin ends or the time is over, and exits with 1 if any of them ends before.\n";

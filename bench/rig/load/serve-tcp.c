@@ -51,7 +51,7 @@ static int is_open(ssize_t result) {
 
 static void on_discard(struct endpoint *endpoint, uint32_t events) {
   (void)events;
-  /* The kernel drops the bytes without copying them (MSG_TRUNC, tcp(7)): this shares its cores with what it measures. */
+  /* The kernel drops the bytes uncopied (MSG_TRUNC, tcp(7)): this shares its cores with what it measures. */
   ssize_t length = recv(endpoint->fd, scratch, sizeof scratch, MSG_TRUNC);
   if (length > 0) totals.discarded += length;
   if (!is_open(length)) end_connection((struct connection *)endpoint);
