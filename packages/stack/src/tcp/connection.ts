@@ -80,6 +80,8 @@ export interface SharedState {
   readonly segments: SegmentRingPool;
   readonly delivery: Delivery;
   readonly load: LinkLoad;
+  /** Stands in until the peer's segment size is known; nothing but a SYN is sent by it. */
+  readonly congestionBeforeHandshake: CongestionControl;
   readonly statistics: StackStatistics;
   readonly settings: TcpSettings;
 }
@@ -241,7 +243,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.#shared = shared;
     this.sent = new RetransmissionQueue(shared.segments, shared.delivery, shared.load);
     this.recovery = new LossRecovery(shared.delivery, shared.statistics, shared.load);
-    this.congestion = createCongestionControl(shared.settings.congestionControl, DEFAULT_MSS);
+    this.congestion = shared.congestionBeforeHandshake;
     this.keepAliveIdle = shared.settings.keepAliveIdle;
     this.userTimeout = shared.settings.userTimeout;
     this.localAddress = localAddress;
