@@ -470,16 +470,17 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.#owner.reserve(this, this.receiveLimit)) this.receiveLimit *= 2;
   }
 
-  /** Lets the send buffer grow when it was what held the flow back. */
+  /**
+   * Lets the send buffer grow when it was what held the flow back: to two congestion windows, so that there is a whole
+   * one when the owner is asked for more. What the link's or the peer's limits keep back is better left with the owner.
+   */
   growSendLimit(acknowledged: number): void {
     this.acknowledgedSinceGrowth += acknowledged;
-    // Two congestion windows, so that there is a whole one when the owner is asked for more.
-    const isTooSmall = this.sendLimit < 2 * this.congestion.window;
-    if (this.acknowledgedSinceGrowth < (isTooSmall ? this.sendLimit >> 2 : this.sendLimit)) return;
+    if (this.acknowledgedSinceGrowth < this.sendLimit >> 2) return;
     this.acknowledgedSinceGrowth = 0;
     const heldBack = this.sendHeldBack;
     this.sendHeldBack = this.writableWanted;
-    if (!heldBack || this.sendLimit >= MAXIMUM_BUFFER) return;
+    if (!heldBack || this.sendLimit >= Math.min(MAXIMUM_BUFFER, 2 * this.congestion.window)) return;
     if (this.#owner.reserve(this, this.sendLimit)) this.sendLimit *= 2;
   }
 

@@ -30,8 +30,8 @@ import {
 } from "../wire/tcp.ts";
 import { DEFAULT_MSS, TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
 import { BufferBudget } from "./buffer-budget.ts";
-import { type ConnectionOwner, type SharedState, State, TcpConnection } from "./connection.ts";
 import { createCongestionControl } from "./congestion/congestion-control.ts";
+import { type ConnectionOwner, type SharedState, State, TcpConnection } from "./connection.ts";
 import type { CloseReason, FourTuple, RejectReason, TcpFlow, TcpHandler, TcpRequestHandler } from "./flow.ts";
 import { FlowTable } from "./flow-table.ts";
 import { InitialSequenceNumbers, TimestampOffsets } from "./isn.ts";
