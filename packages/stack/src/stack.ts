@@ -415,18 +415,18 @@ export class Stack {
   #receivePacket(bytes: Uint8Array, view: DataView, packet: number, source: Ipv4, destination: Ipv4): void {
     const { statistics } = this;
     const reaches = this.#reaches(destination);
-    if (reaches && !this.answersFor(destination)) {
-      // This is where a router would send it on (RFC 1812, 5.3.1).
-      if (readTtl(view, packet) <= 1) {
+    // This is where a router would send it on (RFC 1812, 5.3.1).
+    const isExpired = readTtl(view, packet) <= 1;
+    const isTooLarge = readTotalLength(view, packet) > this.mtu && readDontFragment(view, packet);
+    if ((isExpired || isTooLarge) && reaches && !this.answersFor(destination)) {
+      if (isExpired) {
         statistics.dropTtl++;
         this.#icmp.timeExceeded(bytes, view, packet, TTL_EXCEEDED);
-        return;
-      }
-      if (readTotalLength(view, packet) > this.mtu && readDontFragment(view, packet)) {
+      } else {
         statistics.dropMalformed++;
         this.#icmp.fragmentationNeeded(bytes, view, packet, this.mtu);
-        return;
       }
+      return;
     }
     const payload = packet + readHeaderLength(view, packet);
     const length = packet + readTotalLength(view, packet) - payload;

@@ -10,7 +10,7 @@ declare const WebAssembly:
   | undefined;
 
 /** Bytes of the memory: address space only, until it is used. */
-export const KERNEL_MEMORY_BYTES = 64 * 1024 * 1024;
+export const KERNEL_MEMORY_BYTES = 128 * 1024 * 1024;
 const PAGE_BYTES = 65536;
 
 interface KernelExports {

@@ -80,6 +80,8 @@ export interface SharedState {
   readonly segments: SegmentRingPool;
   readonly delivery: Delivery;
   readonly load: LinkLoad;
+  /** Stands in until the peer's segment size is known; nothing but a SYN is sent by it. */
+  readonly congestionBeforeHandshake: CongestionControl;
   readonly statistics: StackStatistics;
   readonly settings: TcpSettings;
 }
@@ -241,7 +243,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.#shared = shared;
     this.sent = new RetransmissionQueue(shared.segments, shared.delivery, shared.load);
     this.recovery = new LossRecovery(shared.delivery, shared.statistics, shared.load);
-    this.congestion = createCongestionControl(shared.settings.congestionControl, DEFAULT_MSS);
+    this.congestion = shared.congestionBeforeHandshake;
     this.keepAliveIdle = shared.settings.keepAliveIdle;
     this.userTimeout = shared.settings.userTimeout;
     this.localAddress = localAddress;
@@ -468,16 +470,17 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.#owner.reserve(this, this.receiveLimit)) this.receiveLimit *= 2;
   }
 
-  /** Lets the send buffer grow when it was what held the flow back. */
+  /**
+   * Lets the send buffer grow when it was what held the flow back: to two congestion windows, so that there is a whole
+   * one when the owner is asked for more. What the link's or the peer's limits keep back is better left with the owner.
+   */
   growSendLimit(acknowledged: number): void {
     this.acknowledgedSinceGrowth += acknowledged;
-    // Two congestion windows, so that there is a whole one when the owner is asked for more.
-    const isTooSmall = this.sendLimit < 2 * this.congestion.window;
-    if (this.acknowledgedSinceGrowth < (isTooSmall ? this.sendLimit >> 2 : this.sendLimit)) return;
+    if (this.acknowledgedSinceGrowth < this.sendLimit >> 2) return;
     this.acknowledgedSinceGrowth = 0;
     const heldBack = this.sendHeldBack;
     this.sendHeldBack = this.writableWanted;
-    if (!heldBack || this.sendLimit >= MAXIMUM_BUFFER) return;
+    if (!heldBack || this.sendLimit >= Math.min(MAXIMUM_BUFFER, 2 * this.congestion.window)) return;
     if (this.#owner.reserve(this, this.sendLimit)) this.sendLimit *= 2;
   }
 

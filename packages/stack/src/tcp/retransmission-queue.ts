@@ -70,6 +70,9 @@ export class Delivery {
   }
 }
 
+/** What a connection remembers of blocks before the first one, as most never have any. */
+const NOTHING_SEEN: Sequence[] = [];
+
 /**
  * The segments that were sent and not acknowledged, in the order of their sequence numbers: the scoreboard of
  * RFC 6675, with the time of each transmission that RFC 8985 needs.
@@ -103,8 +106,8 @@ export class RetransmissionQueue {
   /** What the link carries of this connection is counted here; null while it is not on the link. */
   #load: LinkLoad | null = null;
   /** Where the blocks began that were looked at last, and how far: a block is told of again as it grows. */
-  readonly #seenStarts = [0, 0, 0, 0];
-  readonly #seenEnds = [0, 0, 0, 0];
+  #seenStarts: Sequence[] = NOTHING_SEEN;
+  #seenEnds: Sequence[] = NOTHING_SEEN;
   #seen = 0;
 
   constructor(pool: SegmentRingPool, delivery: Delivery, load: LinkLoad) {
@@ -462,6 +465,10 @@ export class RetransmissionQueue {
 
   /** The slot that remembers how far the block that begins at `start` was looked at. */
   #slotOf(start: Sequence): number {
+    if (this.#seenStarts === NOTHING_SEEN) {
+      this.#seenStarts = [0, 0, 0, 0];
+      this.#seenEnds = [0, 0, 0, 0];
+    }
     const starts = this.#seenStarts;
     for (let slot = 0; slot < this.#seen; slot++) if (starts[slot] === start) return slot;
     const slot = this.#seen < starts.length ? this.#seen++ : (start >>> 2) & 3;

@@ -67,7 +67,7 @@ describe("sending", () => {
   });
 
   test("lets its buffer grow with use, within the budget, and gives it back", () => {
-    const t = trace().established({ wscale: 14 });
+    const t = trace({ tcp: { receiveRing: 10_000 } }).established({ wscale: 14 });
     const before = t.lan.stack.tcp.reservedBytes;
     let written = 0;
     let sent = 0;
@@ -82,6 +82,20 @@ describe("sending", () => {
     expect(t.lan.stack.tcp.reservedBytes).toBe(0);
     expect(t.flow.send(new Uint8Array(1), 0, 1)).toBe(0);
     expect(t.flow.sendRoom).toBe(0);
+  });
+
+  test("does not let its buffer grow beyond two congestion windows, which a peer's small window keeps small", () => {
+    const t = trace().established({ win: 20_000 });
+    let written = 0;
+    let sent = 0;
+    for (let round = 0; round < 400; round++) {
+      written += t.write(1 + written, t.flow.sendRoom + 1);
+      for (const frame of t.lan.all()) if (frame.kind === "tcp") sent += frame.payload.length;
+      t.send({ flags: "A", seq: 1, ack: 1 + sent, win: 20_000 });
+    }
+    expect(sent).toBeGreaterThan(1_000_000);
+    // A congestion window that is not used up stops growing at less than three times what is in flight.
+    expect(t.flow.sendRoom + t.flow.sendQueued).toBeLessThanOrEqual(131_072);
   });
 
   test("does not let its buffer grow for an owner that was held back once, long ago", () => {

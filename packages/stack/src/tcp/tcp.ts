@@ -28,8 +28,9 @@ import {
   SYN,
   TCP_HEADER_LENGTH,
 } from "../wire/tcp.ts";
-import { TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
+import { DEFAULT_MSS, TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
 import { BufferBudget } from "./buffer-budget.ts";
+import { createCongestionControl } from "./congestion/congestion-control.ts";
 import { type ConnectionOwner, type SharedState, State, TcpConnection } from "./connection.ts";
 import type { CloseReason, FourTuple, RejectReason, TcpFlow, TcpHandler, TcpRequestHandler } from "./flow.ts";
 import { FlowTable } from "./flow-table.ts";
@@ -118,6 +119,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       segments: new SegmentRingPool(),
       delivery: new Delivery(),
       load,
+      congestionBeforeHandshake: createCongestionControl(settings.congestionControl, DEFAULT_MSS),
       statistics,
       settings,
     };

@@ -1,7 +1,7 @@
 /** The IPv4 header (RFC 791, 3.1). */
 
 import type { Ipv4 } from "../address.ts";
-import { complement, sum } from "./checksum.ts";
+import { complement, fold, sum } from "./checksum.ts";
 
 export const IPV4_HEADER_LENGTH = 20;
 /** The longest datagram: the total length field has 16 bits. */
@@ -34,7 +34,19 @@ export function checkIpv4Header(view: DataView, packet: number, available: numbe
   const headerLength = (versionAndLength & 15) << 2;
   const totalLength = view.getUint16(packet + 2);
   if (headerLength < IPV4_HEADER_LENGTH || totalLength < headerLength || totalLength > available) return "malformed";
-  return sum(view, packet, headerLength) === 0xffff ? null : "checksum";
+  const total = headerLength === IPV4_HEADER_LENGTH ? plainHeaderSum(view, packet) : sum(view, packet, headerLength);
+  return total === 0xffff ? null : "checksum";
+}
+
+/** The sum of a header without options, which nearly every packet has: cheaper than a loop. */
+function plainHeaderSum(view: DataView, packet: number): number {
+  const a = view.getInt32(packet);
+  const b = view.getInt32(packet + 4);
+  const c = view.getInt32(packet + 8);
+  const d = view.getInt32(packet + 12);
+  const e = view.getInt32(packet + 16);
+  const low = (a & 0xffff) + (b & 0xffff) + (c & 0xffff) + (d & 0xffff) + (e & 0xffff);
+  return fold(low + (a >>> 16) + (b >>> 16) + (c >>> 16) + (d >>> 16) + (e >>> 16));
 }
 
 /** Bytes of the header, options included. */
