@@ -45,6 +45,8 @@ dns:
     - name: vm.internal
       records:
         - { name: db, address: 192.168.127.50 }
+forwards:
+  - { listen: 8080, to: 80 }
 log:
   level: debug
 \`\`\`
@@ -64,6 +66,24 @@ frame, which is the framing of QEMU's \`-netdev stream\` and \`-netdev socket\`.
 An IPv6 address stands in brackets, \`tcp://[::1]:5555\`, and port 0 lets the system choose. Frames carry no password:
 hostd listens on an address other than loopback only when it is written out, and warns. The path of a Unix socket is
 absolute and taken as it is, without \`%\` escapes.
+
+## Published ports
+
+An item of \`forwards\` is a port of this host whose TCP connections lead into the VM. The flag says the same in one
+word, in the manner of \`docker run -p\`: \`[address:]port:[guest-address:]guest-port\`.
+
+| In the file | As a flag | Leads to |
+|---|---|---|
+| \`{ listen: 8080, to: 80 }\` | \`-p 8080:80\` | port 80 of the VM, from 127.0.0.1:8080 |
+| \`{ listen: "0.0.0.0:8080", to: 80 }\` | \`-p 0.0.0.0:8080:80\` | the same, from every IPv4 address of this host |
+| \`{ listen: "[::]:8080", to: 80 }\` | \`-p '[::]:8080:80'\` | the same, from every IPv6 address of this host, and from these alone |
+| \`{ listen: 8080, to: "172.17.0.2:80" }\` | \`-p 8080:172.17.0.2:80\` | port 80 of a container behind the VM, or of a VM with this address |
+
+**Without an address hostd listens on 127.0.0.1**, where Docker and Podman would listen on every address. Port 0 lets the
+system choose; the log names the port. The ports are open from the start of hostd on, whether a VM is attached or not; one
+that cannot be opened ends the start. The VM is the one that was attached first, at the address that DHCP gave it: a VM
+that has an address of its own choice is named by it. A connection is reset when no VM is attached, when the guest refuses
+it, and when the VM goes. The guest sees all of them come from the gateway.
 `;
 
 const COMMAND_LINE_INTRO = `# Command line

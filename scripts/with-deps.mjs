@@ -1,4 +1,5 @@
-// Runs a command with the workspace's own tools and its pinned Node first on the path, installing what is missing.
+// Runs a command with the workspace's own tools and its pinned Node first on the path, installing what is missing and
+// bundling hostd when its sources have changed.
 //
 // Written for whatever Node the machine has (18 or newer), because on a fresh checkout it runs before the pinned
 // Node is there. Usage: node scripts/with-deps.mjs COMMAND [ARGUMENT...]
@@ -7,6 +8,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isBundleCurrent } from "../apps/hostd/bin/bundle.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = join(root, "node_modules", ".bin");
@@ -56,5 +58,8 @@ if (command === undefined) {
   process.exit(2);
 }
 const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH ?? ""}` };
+if (!isBundleCurrent() && run("node", [join(root, "scripts", "build-bundle.mjs")], env) !== 0) {
+  console.error("with-deps: hostd could not be bundled, as said above; it runs from its sources, which starts slower.");
+}
 const local = join(bin, command);
 process.exit(run(existsSync(local) ? local : command, args, env));

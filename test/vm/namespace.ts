@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, execFile, spawn } from "node:child_process";
 import { existsSync, rmdirSync, rmSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -66,9 +66,9 @@ export class Namespace {
     const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
     let stdout = "";
     let stderr = "";
-    child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    child.stdin?.end();
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    child.stdin.end();
     const status = await new Promise<number | null>((resolve, reject) => {
       child.once("error", reject);
       child.once("close", resolve);
@@ -86,7 +86,7 @@ export class Namespace {
   }
 
   /** Starts a program inside, such as a server; `destroy` ends it. Its standard streams are pipes. */
-  spawn(program: string, args: readonly string[] = []): ChildProcess {
+  spawn(program: string, args: readonly string[] = []): ChildProcessWithoutNullStreams {
     return spawn("ip", ["netns", "exec", this.namespace, program, ...args], { stdio: "pipe" });
   }
 

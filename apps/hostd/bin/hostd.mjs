@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The `hostd` command. It parses on any Node of the last years, so that an old one gets a clear message.
 import { existsSync } from "node:fs";
+import { bundleFolder, isBundleCurrent } from "./bundle.mjs";
 
 const major = Number(process.versions.node.split(".")[0]);
 if (major < 24) {
@@ -10,7 +11,8 @@ if (major < 24) {
   );
   process.exit(1);
 }
-// A checkout runs from source; a published package has only what was built.
+// A checkout whose sources have changed runs from them; a published package has only what was built.
 const source = new URL("../src/main.ts", import.meta.url);
-const { main } = await import(existsSync(source) ? source.href : new URL("../dist/main.js", import.meta.url).href);
+const fromSource = existsSync(source) && !isBundleCurrent();
+const { main } = await import((fromSource ? source : new URL("main.js", bundleFolder)).href);
 await main(process.argv.slice(2));

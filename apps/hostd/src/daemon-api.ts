@@ -6,6 +6,8 @@ import type { Logger } from "./logging.ts";
 export interface Daemon {
   /** Where VMs attach, as URLs in the form of the `qemu` key; a port the system chose stands in place of 0. */
   readonly endpoints: readonly string[];
+  /** Where the published ports listen, in the order of the `forwards` key; a port the system chose stands for 0. */
+  readonly forwards: readonly string[];
   /** Ends every flow and closes every socket; resolves when all is closed. */
   close(): Promise<void>;
 }

@@ -16,8 +16,8 @@ import {
   PcapWriter,
   prepareSocketPath,
 } from "@hostd/frontends";
+import { formatListenAddress, PortForwarder } from "@hostd/portfwd";
 import { DhcpServer, formatIpv4, formatMac, type Lease, type Mac } from "@hostd/stack";
-import { startApi } from "./api.ts";
 import type { HostdConfig } from "./config/resolve.ts";
 import type { Daemon } from "./daemon-api.ts";
 import type { Logger } from "./logging.ts";
@@ -39,6 +39,9 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
     for (const endpoint of config.qemu) {
       if (endpoint.mode === "listen" && endpoint.transport === "unix") await prepareSocketPath(endpoint.path);
     }
+    const forwarder = new PortForwarder({ gateway: config.gateway, logger });
+    cleanup.defer(() => forwarder.close());
+    const forwards = await openForwards(config, forwarder, logger);
     const store = await LeaseStore.open(config.state, logger);
     cleanup.defer(() => store.close());
     const resolver = makeResolver(config, logger);
@@ -59,6 +62,7 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
       leases: store.leases,
       dhcp: makeDhcpServer(config, store, logger),
       makeDnsServer: () => new DnsServer({ resolver, logger }),
+      forwarder,
       tap: capture,
     };
     const attached = (port: FramePort) => {
@@ -73,17 +77,32 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
       attachments.push(attachment);
     }
     if (config.api !== undefined) {
+      // Loaded only here: importing node:http brings all of fetch with it, 20 MB.
+      const { startApi } = await import("./api.ts");
       const api = await startApi(config.api.path, { sessions: () => sessions.size });
       cleanup.defer(() => api.close());
       logger.info(`the control API listens on unix://${config.api.path}`);
     }
     const endpoints = attachments.map(({ endpoint }) => formatEndpoint(endpoint));
     const running = cleanup.move();
-    return { endpoints, close: () => running.disposeAsync() };
+    return { endpoints, forwards, close: () => running.disposeAsync() };
   } catch (error) {
     await cleanup.disposeAsync();
     throw error;
   }
+}
+
+/** Listens on the ports that are to lead into the VM, and gives their addresses. */
+async function openForwards({ forwards }: HostdConfig, forwarder: PortForwarder, logger: Logger): Promise<string[]> {
+  const addresses: string[] = [];
+  for (const rule of forwards) {
+    const forward = await forwarder.listen(rule);
+    const address = formatListenAddress(forward.address);
+    const { address: guest, port } = rule.to;
+    logger.info(`${address} leads to port ${port} of ${guest === null ? "the VM" : formatIpv4(guest)}`);
+    addresses.push(address);
+  }
+  return addresses;
 }
 
 async function closeSessions(sessions: ReadonlySet<VmSession>): Promise<void> {

@@ -1,6 +1,6 @@
 /** The log: one line a message, for people on a terminal and as JSON elsewhere. */
+import { createRequire } from "node:module";
 import pino, { type Logger } from "pino";
-import { prettyFactory } from "pino-pretty";
 import type { HostdConfig } from "./config/resolve.ts";
 
 export type { Logger } from "pino";
@@ -39,6 +39,8 @@ export function createLogger(settings: HostdConfig["log"], output: LogOutput = s
 }
 
 function prettyOutput(output: LogOutput): { write(line: string): void } {
+  // `require` because callers are synchronous, and a daemon that logs to a file or a pipe needs none of it.
+  const { prettyFactory } = createRequire(import.meta.url)("pino-pretty") as typeof import("pino-pretty");
   const format = prettyFactory({
     colorize: output.hasColors,
     // The time as it is written, ISO 8601.

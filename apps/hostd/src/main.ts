@@ -34,9 +34,9 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
   const program = createProgram(versionLine(), flags, {
     async up(options, given) {
       const { printConfig, readConfig, runUp } = await import("./cli/up.ts");
-      const config = readConfig(options.config, given);
+      const config = await readConfig(options.config, given);
       if (options.printConfig) {
-        printConfig(config);
+        await printConfig(config);
         return;
       }
       isDaemon = true;
@@ -44,7 +44,7 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
     },
     async check(options) {
       const { printConfig, readConfig } = await import("./cli/up.ts");
-      printConfig(readConfig(options.config, new Map()));
+      await printConfig(await readConfig(options.config, new Map()));
     },
     async demo(options) {
       const runDemo = await modules.loadDemo();

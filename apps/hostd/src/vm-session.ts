@@ -1,14 +1,18 @@
 import type { DnsServer, QueryContext } from "@hostd/dns";
 import { Egress } from "@hostd/egress";
 import { type FramePort, type FrameTap, StackDriver } from "@hostd/frontends";
+import { type AttachedVm, type ForwardVm, MAX_FORWARDED_CONNECTIONS, type PortForwarder } from "@hostd/portfwd";
 import {
   type DhcpServer,
+  type FourTuple,
   formatIpv4,
   type Ipv4,
   type LeaseTable,
   type Mac,
   type MacHalves,
   macHalves,
+  type TcpFlow,
+  type TcpHandler,
 } from "@hostd/stack";
 import { FlowStream } from "@hostd/streams";
 import type { HostdConfig } from "./config/resolve.ts";
@@ -26,17 +30,20 @@ export interface SessionServices {
   readonly dhcp: DhcpServer;
   /** A name server for one link; its limits are the link's own. */
   readonly makeDnsServer: () => DnsServer;
+  /** The ports of the host that lead into VMs. */
+  readonly forwarder: PortForwarder;
   readonly tap: FrameTap | undefined;
 }
 
 /** One attached VM: its stack, its name server and its flows, from attach to detach. */
-export class VmSession {
+export class VmSession implements ForwardVm {
   readonly name: string;
   /** Resolves when the VM is gone and everything of it has been closed. */
   readonly ended: Promise<void>;
   readonly #services: SessionServices;
   readonly #driver: StackDriver;
   readonly #egress: Egress;
+  readonly #forwarded: AttachedVm;
   readonly #dns: DnsServer;
   #vmAddress: Ipv4 | null = null;
   #vmMac: MacHalves | null = null;
@@ -57,7 +64,8 @@ export class VmSession {
         network: config.subnet,
         mtu: config.mtu,
         tcp: {
-          maximumConnections: config.egress.tcp.maxFlows,
+          // Each direction keeps to its own limit, so that neither can shut the other out.
+          maximumConnections: config.egress.tcp.maxFlows + MAX_FORWARDED_CONNECTIONS,
           maximumHalfOpen: config.egress.tcp.maxPending,
           congestionControl: config.tcp.congestionControl,
           receiveRing: config.tcp.receiveRing,
@@ -75,9 +83,13 @@ export class VmSession {
           },
         },
       },
-      endBatch: () => this.#egress.flushBatch(),
+      endBatch: () => {
+        this.#egress.flushBatch();
+        this.#forwarded.flushBatch();
+      },
       closed: (fault) => {
         this.#dns.close();
+        this.#forwarded.detach();
         if (fault === null) logger.info({ vm: this.name }, "VM detached");
         else logger.warn({ vm: this.name }, `VM detached: ${fault}`);
         this.#egress.close().then(ended.resolve);
@@ -98,18 +110,35 @@ export class VmSession {
       idleTime: udp.idleSeconds * 1000,
       dnsIdleTime: udp.dnsIdleSeconds * 1000,
     });
+    this.#forwarded = services.forwarder.attach(this);
     this.#serveDhcp();
     this.#serveDns();
     logger.info({ vm: this.name }, "VM attached");
   }
 
+  /** The address that is leased to the VM; null until it is known which machine of the link that is. */
+  get address(): Ipv4 | null {
+    return this.#vmAddress;
+  }
+
+  /** Whether something on the link has shown that it has an address. */
+  has(address: Ipv4): boolean {
+    return this.#driver.stack.neighbors.find(address)?.resolved ?? false;
+  }
+
+  /** Opens a connection into the guest. */
+  tcpDial(tuple: FourTuple, handler: TcpHandler): TcpFlow | null {
+    return this.#driver.stack.tcpDial(tuple, handler);
+  }
+
   /** Resets every flow and closes the link. */
   close(): void {
+    this.#forwarded.detach();
     this.#driver.close();
   }
 
   #serveDhcp(): void {
-    const { config, dhcp } = this.#services;
+    const { config, dhcp, leases } = this.#services;
     const { stack } = this.#driver;
     stack.udpListen(0, DHCP_SERVER_PORT, ({ bytes, offset, length, source, destination }) => {
       const context = { source, destination, sourceMac: stack.frameSource };
@@ -124,6 +153,9 @@ export class VmSession {
         reply.destinationPort,
         reply.message,
       );
+      // A VM that only serves may not send a packet before somebody connects to it.
+      const lease = leases.byMac(stack.frameSource);
+      if (lease !== null && lease.expires > Date.now()) this.#learnVm(macHalves(lease.mac), lease.address);
     });
   }
 
@@ -147,9 +179,8 @@ export class VmSession {
   }
 
   /**
-   * An address that is leased to another machine may not be used on this link. The first machine that uses its own
-   * lease is the VM itself: its address leads to the containers behind it, and is what `vm.docker.internal` means to
-   * them. Learning it from its packets, not from DHCP, has it known after a restart of hostd too.
+   * An address that is leased to another machine may not be used on this link. Learning the VM's from its packets, and
+   * not from DHCP alone, has it known after a restart of hostd too.
    */
   #acceptsSource(source: Ipv4, macHigh: number, macLow: number): boolean {
     if (source === this.#vmAddress && macLow === this.#vmMac?.low && macHigh === this.#vmMac.high) return true;
@@ -161,12 +192,19 @@ export class VmSession {
       logger.debug({ vm: this.name, source: formatIpv4(source) }, "a source address is leased to another machine");
       return false;
     }
-    // A machine whose lease was replaced by another address is still the VM.
-    if (this.#vmMac === null || (this.#vmMac.high === macHigh && this.#vmMac.low === macLow)) {
-      this.#vmMac = mac;
-      this.#vmAddress = source;
-      this.#driver.stack.setRouter(source);
-    }
+    this.#learnVm(mac, source);
     return true;
+  }
+
+  /**
+   * The first machine with a lease is the VM itself: its address leads to the containers behind it, is what
+   * `vm.docker.internal` means to them, and is where published ports lead. With its lease replaced by another address
+   * it is still the VM.
+   */
+  #learnVm(mac: MacHalves, address: Ipv4): void {
+    if (this.#vmMac !== null && (this.#vmMac.high !== mac.high || this.#vmMac.low !== mac.low)) return;
+    this.#vmMac = mac;
+    this.#vmAddress = address;
+    this.#driver.stack.setRouter(address);
   }
 }

@@ -1,11 +1,11 @@
 import { parseIpv4 } from "@hostd/stack";
 import { expect, test } from "vitest";
+import { FakeClock } from "../../streams/src/testing/fake-clock.ts";
+import { FakeRequest } from "../../streams/src/testing/fake-tcp.ts";
+import { HostServer } from "../../streams/src/testing/host-server.ts";
+import { RecordingLogger } from "../../streams/src/testing/recording-logger.ts";
 import { Egress } from "./egress.ts";
-import { FakeClock } from "./testing/fake-clock.ts";
 import { FakeStack } from "./testing/fake-stack.ts";
-import { FakeRequest } from "./testing/fake-tcp.ts";
-import { HostServer } from "./testing/host-server.ts";
-import { RecordingLogger } from "./testing/recording-logger.ts";
 
 const HOST = parseIpv4("192.168.65.254");
 const GUEST = parseIpv4("192.168.65.3");

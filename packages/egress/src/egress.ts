@@ -1,8 +1,7 @@
 import type { Socket } from "node:net";
 import type { EchoRequest, Ipv4, Ipv4Network, TcpRequest, UdpDatagram } from "@hostd/stack";
-import { type Clock, systemClock } from "./clock.ts";
+import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
 import type { DestinationConfig } from "./destination.ts";
-import { FailureLog, type Logger } from "./failure-log.ts";
 import { EchoEgress, type EchoEgressOptions, type EchoEgressStatistics, type EchoLimits } from "./icmp.ts";
 import type { EgressStack } from "./stack-port.ts";
 import { TcpEgress, type TcpEgressStatistics, type TcpLimits } from "./tcp.ts";

@@ -1,11 +1,11 @@
 import { fstatSync, openSync } from "node:fs";
 import { parseIpv4, UNREACHABLE_HOST, UNREACHABLE_PROHIBITED } from "@hostd/stack";
+import { FailureLog } from "@hostd/streams";
 import { describe, expect, test } from "vitest";
-import { FailureLog } from "./failure-log.ts";
+import { FakeClock } from "../../streams/src/testing/fake-clock.ts";
+import { RecordingLogger } from "../../streams/src/testing/recording-logger.ts";
 import { EchoEgress, type EchoEgressOptions } from "./icmp.ts";
-import { FakeClock } from "./testing/fake-clock.ts";
 import { FakeStack } from "./testing/fake-stack.ts";
-import { RecordingLogger } from "./testing/recording-logger.ts";
 
 const GUEST = parseIpv4("192.168.65.3");
 const HOST = parseIpv4("192.168.65.254");

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { FakeClock } from "../../streams/src/testing/fake-clock.ts";
 import { type IdleEntry, IdleTable } from "./idle-table.ts";
-import { FakeClock } from "./testing/fake-clock.ts";
 
 function makeTable(limit = 10) {
   const clock = new FakeClock();

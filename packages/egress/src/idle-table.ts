@@ -1,4 +1,4 @@
-import type { Clock } from "./clock.ts";
+import type { Clock } from "@hostd/streams";
 
 /** An entry of an {@link IdleTable}. The table writes `lastUsed`. */
 export interface IdleEntry {

@@ -1,4 +1,3 @@
-export { type Clock, systemClock } from "./clock.ts";
 export {
   classifyDestination,
   type Destination,
@@ -6,7 +5,6 @@ export {
   type RejectedDestination,
 } from "./destination.ts";
 export { Egress, type EgressOptions, type EgressStatistics } from "./egress.ts";
-export type { Logger } from "./failure-log.ts";
 export type { EchoEgressStatistics, EchoLimits } from "./icmp.ts";
 export type { EchoFlow, EgressStack, UdpFlow } from "./stack-port.ts";
 export type { TcpEgressStatistics, TcpLimits } from "./tcp.ts";

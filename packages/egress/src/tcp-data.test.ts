@@ -1,7 +1,8 @@
 import { LARGEST_SLAB } from "@hostd/streams";
 import { describe, expect, test } from "vitest";
-import { readAll } from "./testing/host-server.ts";
-import { connected, ENDLESS, fill, makeEgress, pattern, sha256 } from "./testing/tcp-harness.ts";
+import { readAll } from "../../streams/src/testing/host-server.ts";
+import { pattern, sha256 } from "../../streams/src/testing/pattern.ts";
+import { connected, ENDLESS, fill, makeEgress } from "./testing/tcp-harness.ts";
 
 describe("16 MiB", () => {
   const bytes = pattern(16 * 1024 * 1024);

@@ -3,9 +3,9 @@ import { connect, type Socket } from "node:net";
 import { giveRegion, parseIpv4, takeRegion } from "@hostd/stack";
 import { LARGEST_SLAB } from "@hostd/streams";
 import { describe, expect, test } from "vitest";
+import { FakeRequest } from "../../streams/src/testing/fake-tcp.ts";
+import { closedPort, HostServer, readAll } from "../../streams/src/testing/host-server.ts";
 import type { ConnectOptions } from "./tcp-connection.ts";
-import { FakeRequest } from "./testing/fake-tcp.ts";
-import { closedPort, HostServer, readAll } from "./testing/host-server.ts";
 import {
   cleanups,
   connected,

@@ -1,8 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { formatIpv4, type RejectReason, type TcpRequest } from "@hostd/stack";
-import { RelayPool } from "@hostd/streams";
+import { type FailureLog, RelayPool } from "@hostd/streams";
 import { classifyDestination, type DestinationConfig, type RejectedDestination } from "./destination.ts";
-import type { FailureLog } from "./failure-log.ts";
 import { type ConnectionOwner, type ConnectOptions, TcpConnection } from "./tcp-connection.ts";
 
 export interface TcpLimits {
@@ -166,11 +165,12 @@ export class TcpEgress implements ConnectionOwner {
   connectSocket(options: ConnectOptions): Socket {
     const socket = (this.#options.connect ?? connect)(options);
     this.#sockets++;
-    socket.once("close", () => {
-      this.#sockets--;
-      if (this.#sockets === 0) this.#closing?.();
-    });
     return socket;
+  }
+
+  socketClosed(): void {
+    this.#sockets--;
+    if (this.#sockets === 0) this.#closing?.();
   }
 
   opened(connection: TcpConnection): void {

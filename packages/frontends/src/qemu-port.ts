@@ -1,16 +1,11 @@
-import { Socket, type SocketConstructorOpts } from "node:net";
-import { writeNow } from "@hostd/native";
+import type { Socket } from "node:net";
+import { adoptSocket, writeNow } from "@hostd/native";
 import { BatchWriter } from "./batch-writer.ts";
 import type { FrameConsumer, FramePort } from "./port.ts";
 import { QEMU_PREFIX_LENGTH, QemuDecoder } from "./qemu-decoder.ts";
 
 /** How long a VM that does not read may hold back the end of its link, in milliseconds. */
 const CLOSE_MS = 1000;
-
-/** The parts of Node's sockets that its types leave out: the handle, and `onread` for a handle that exists. */
-interface SocketWithHandle {
-  _handle: object | null;
-}
 
 /**
  * A VM's link in QEMU's stream framing over a connected socket: a 32-bit big-endian length, then the frame.
@@ -43,7 +38,9 @@ export class QemuPort implements FramePort {
       },
       QEMU_PREFIX_LENGTH,
     );
-    this.#socket = adopt(accepted, this.#decoder.readBuffer, (length) => this.#read(length));
+    this.#socket = adoptSocket(accepted, {
+      onread: { buffer: this.#decoder.readBuffer, callback: (length) => this.#read(length) },
+    });
     this.#socket.on("error", (error) => {
       // A VM that is killed resets the connection; that is how VMs leave.
       const code = (error as NodeJS.ErrnoException).code;
@@ -122,21 +119,4 @@ export class QemuPort implements FramePort {
     socket.write(bytes.subarray(offset + taken, offset + length), () => written());
     return false;
   }
-}
-
-/** Moves a socket's handle to a new socket that reads into `buffer` and tells `onRead` how much. */
-function adopt(accepted: Socket, buffer: Uint8Array, onRead: (length: number) => boolean): Socket {
-  const source = accepted as unknown as SocketWithHandle;
-  const handle = source._handle;
-  if (handle === null) {
-    accepted.destroy();
-    return accepted;
-  }
-  source._handle = null;
-  const options = { handle, onread: { buffer, callback: (length: number) => onRead(length) } };
-  const socket = new Socket(options as unknown as SocketConstructorOpts);
-  socket.pause();
-  // The server counts its connections by the sockets that it made.
-  socket.on("close", () => accepted.destroy());
-  return socket;
 }

@@ -150,6 +150,18 @@ export class EmbeddedGuest {
     return stream;
   }
 
+  /**
+   * Serves TCP connections to a port of the guest.
+   *
+   * @returns a function that ends the listening; connections live on.
+   */
+  listen(port: number, connected: (stream: FlowStream) => void): () => void {
+    return this.#driver.stack.tcpListen(0, port, (request) => {
+      const stream = FlowStream.accept(request);
+      if (stream !== null) connected(stream);
+    });
+  }
+
   /** Opens a UDP socket; a port of 0 has one chosen. */
   udp(port = 0): GuestUdpSocket {
     const local = port === 0 ? this.#choosePort() : port;

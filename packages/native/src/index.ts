@@ -1,3 +1,4 @@
+export { type AdoptOptions, adoptSocket } from "./adopt-socket.ts";
 export { readNow, writeNow } from "./direct-io.ts";
 export { openPingSocket, type PingSocketOptions, type PingSocketResult } from "./ping-socket.ts";
 export { loadSystemCalls, type SystemCalls, type SystemCallsUnavailable } from "./system-calls.ts";

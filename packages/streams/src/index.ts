@@ -1,4 +1,6 @@
+export { type Clock, systemClock } from "./clock.ts";
+export { FailureLog, type Logger } from "./failure-log.ts";
 export { FlowStream } from "./flow-stream.ts";
-export { Relay, type RelaySocketOptions } from "./relay.ts";
+export { Relay, type RelayOwner, type RelaySocketOptions } from "./relay.ts";
 export { RelayPool } from "./relay-pool.ts";
 export { LARGEST_SLAB, SMALLEST_SLAB } from "./slab-pool.ts";

@@ -5,16 +5,13 @@ import type { RelayPool } from "./relay-pool.ts";
 import { type Slab, SMALLEST_SLAB } from "./slab-pool.ts";
 
 /**
- * The memory that all host sockets are read into at first, one byte longer than what programs like to write at once: a
- * read that fills it most likely left something behind. One serves them all because libuv reads and hands over the bytes
- * in one go, and they are copied before the callback returns.
+ * Bytes of the first read of a host's socket. What they are read into serves all sockets, because libuv reads and hands
+ * over the bytes in one go, and they are copied before the callback returns. No more than half of the smallest send
+ * buffer, so that a flow that is writable has room for them.
  */
-const LONG_READ = 16 * 1024 + 1;
-/** The same where a flow has little room: it bounds what has to be kept of a read that the flow did not take. */
-const SHORT_READ = 4 * 1024 + 1;
-const scratch = takeRegion(LONG_READ);
-const longView = scratch.bytes.subarray(scratch.offset, scratch.offset + LONG_READ);
-const shortView = scratch.bytes.subarray(scratch.offset, scratch.offset + SHORT_READ);
+const FIRST_READ = 8 * 1024;
+const scratch = takeRegion(FIRST_READ);
+const scratchView = scratch.bytes.subarray(scratch.offset, scratch.offset + FIRST_READ);
 
 /** Bytes that one host may send before other sockets have their turn. */
 const TURN_BYTES = 512 * 1024;
@@ -30,9 +27,30 @@ export interface RelaySocketOptions {
   readonly allowHalfOpen: true;
   readonly writableHighWaterMark: number;
   readonly onread: {
-    readonly buffer: () => Uint8Array;
-    readonly callback: (length: number, bytes: Uint8Array) => boolean;
+    readonly buffer: Uint8Array;
+    readonly callback: (length: number) => boolean;
   };
+}
+
+/** Who made a relay, and is told what becomes of it. */
+export interface RelayOwner {
+  /** The socket that was attached while it was connecting is connected. */
+  relayConnected(): void;
+  /** The guest has answered; a flow that was dialled is started then, not before. */
+  relayEstablished(flow: TcpFlow): void;
+  /** The socket failed before {@link Relay.start}; `code` is that of the system's error. */
+  relayFailed(code: string): void;
+  /** A socket that was attached is closed, be it the last one or one before. */
+  relaySocketClosed(): void;
+  /** Nothing of the relay is left but sockets that are closing. Called once, with the flow's reason or `aborted`. */
+  relayEnded(reason: CloseReason): void;
+}
+
+/** Where a socket keeps its relay, so that all sockets share their listeners. */
+const RELAY = Symbol("relay");
+
+interface RelayedSocket extends Socket {
+  [RELAY]?: Relay;
 }
 
 /**
@@ -42,17 +60,16 @@ export interface RelaySocketOptions {
  * segments are gathered in slabs during a batch of frames and written at its end. The window opens by what has been
  * written. While the kernel takes no more, what follows is gathered behind, so at most a window's worth is held.
  *
- * What the host sends is read into the flow's send buffer, but for the beginning of each read.
+ * What the host sends is read into the flow's send buffer, but for the beginning of each read. The socket is only read
+ * while the flow has room for that beginning.
  */
 export class Relay implements TcpHandler {
   /** Whether {@link RelayPool.flushLater} was asked for a flush that has not come yet. */
   flushPending = false;
-  /** What the socket is to be made with. */
-  readonly socketOptions: RelaySocketOptions;
 
   readonly #pool: RelayPool;
-  readonly #ended: () => void;
-  #socket: Socket | null = null;
+  readonly #owner: RelayOwner;
+  #socket: RelayedSocket | null = null;
   /** The guest's side, until it is closed. */
   #flow: TcpFlow | null = null;
 
@@ -61,47 +78,38 @@ export class Relay implements TcpHandler {
   /** Slabs gathered after it, first and last. */
   #gatheredHead: Slab | null = null;
   #gatheredTail: Slab | null = null;
-  /** What was read from the host and the flow had no room for. */
-  #unsent: Slab | null = null;
-  /** The host is not read from until the flow has room. */
-  #isReadPaused = false;
 
   #isStarted = false;
   #guestEnded = false;
   #outOfMemory = false;
   #isOver = false;
 
-  /** @param ended - called once when nothing of the relay is left. */
-  constructor(pool: RelayPool, ended: () => void) {
+  constructor(pool: RelayPool, owner: RelayOwner) {
     this.#pool = pool;
-    this.#ended = ended;
-    this.socketOptions = {
+    this.#owner = owner;
+  }
+
+  /** What the socket is to be made with. */
+  socketOptions(): RelaySocketOptions {
+    return {
       allowHalfOpen: true,
       // Any write that the kernel did not take whole is followed by 'drain'.
       writableHighWaterMark: 1,
-      onread: {
-        buffer: () => ((this.#flow?.sendRoom ?? LONG_READ) < LONG_READ ? shortView : longView),
-        callback: (length, bytes) => this.#read(length, bytes),
-      },
+      onread: { buffer: scratchView, callback: (length) => this.#read(length) },
     };
   }
 
-  /**
-   * Takes over a socket made with {@link socketOptions}, which is paused until {@link start}. Its errors until then
-   * go to `failed`.
-   */
-  attach(socket: Socket, failed: (code: string) => void): void {
+  /** Takes over a socket made with {@link socketOptions}, which is not read from until {@link start}. */
+  attach(made: Socket): void {
+    const socket: RelayedSocket = made;
     this.#socket = socket;
+    socket[RELAY] = this;
     socket.pause();
-    socket.on("error", (error: NodeJS.ErrnoException) => {
-      if (socket !== this.#socket || this.#isOver) return;
-      if (!this.#isStarted) failed(error.code ?? "unknown");
-      else if (this.#flow === null) this.#end();
-      else this.#flow.abort();
-    });
-    socket.once("end", () => this.#flow?.shutdown());
-    socket.on("drain", () => this.#drained(socket));
-    socket.once("close", () => this.#socketClosed(socket));
+    socket.on("connect", onConnect);
+    socket.on("error", onError);
+    socket.on("end", onEnd);
+    socket.on("drain", onDrain);
+    socket.on("close", onClose);
   }
 
   /** Starts the transfer: the socket is connected, and `flow` was made with this as its handler. */
@@ -115,10 +123,12 @@ export class Relay implements TcpHandler {
   abandon(): void {
     // Calls `closed` before it returns.
     this.#flow?.abort();
-    this.#end();
+    this.#end("aborted");
   }
 
-  established(_flow: TcpFlow): void {}
+  established(flow: TcpFlow): void {
+    this.#owner.relayEstablished(flow);
+  }
 
   data(flow: TcpFlow, bytes: Uint8Array, offset: number, length: number): void {
     const socket = this.#socket;
@@ -200,11 +210,12 @@ export class Relay implements TcpHandler {
     }
     if (written > 0) this.#flow?.consumed(written);
     // The kernel may have found room just after it had none; then no 'drain' is on its way.
-    if (this.#writing !== null && socket.writableLength === 0) this.#drained(socket);
+    if (this.#writing !== null && socket.writableLength === 0) this.socketDrained(socket);
     else this.#endWhenWritten();
   }
 
-  #drained(socket: Socket): void {
+  /** The socket has written what was queued. */
+  socketDrained(socket: Socket): void {
     const slab = this.#writing;
     if (slab === null || socket !== this.#socket || socket.writableLength > 0) return;
     this.#writing = null;
@@ -226,54 +237,29 @@ export class Relay implements TcpHandler {
   }
 
   /** @returns whether reading goes on. */
-  #read(length: number, bytes: Uint8Array): boolean {
+  #read(length: number): boolean {
     const flow = this.#flow;
-    if (flow === null) return false;
-    const taken = flow.send(scratch.bytes, scratch.offset, length);
-    if (taken < length) {
-      this.#isReadPaused = true;
-      const slab = this.#pool.slabs.take(length - taken);
-      if (slab === null) {
-        this.#pool.outOfMemory();
-        flow.abort();
-        return false;
-      }
-      copyBytes(scratch.bytes, scratch.offset + taken, slab.region.bytes, slab.end, length - taken);
-      slab.end += length - taken;
-      this.#unsent = slab;
+    const socket = this.#socket;
+    if (flow === null || socket === null) return false;
+    if (flow.send(scratch.bytes, scratch.offset, length) < length) {
+      // There was room when the read was allowed, so this side of the flow is closed, and the bytes have nowhere to go.
+      flow.abort();
       return false;
     }
-    return length < bytes.length || this.#readOn(flow);
-  }
-
-  /** Reads what else the kernel has, to where it is sent from. */
-  #readOn(flow: TcpFlow): boolean {
-    const socket = this.#socket;
-    for (let turn = 0; socket !== null && turn < TURN_BYTES; ) {
+    // The kernel most likely has more: it is read to where it is sent from.
+    for (let turn = length; length === FIRST_READ && turn < TURN_BYTES; ) {
       const space = flow.sendSpace(READ_BYTES);
-      if (space === null) {
-        this.#isReadPaused = true;
-        return false;
-      }
+      if (space === null) return false;
       const wanted = space.length;
-      const length = readNow(socket, space.bytes, space.offset, wanted);
-      flow.sendFilled(length);
-      if (length < wanted) break;
-      turn += length;
+      const more = readNow(socket, space.bytes, space.offset, wanted);
+      flow.sendFilled(more);
+      if (more < wanted) break;
+      turn += more;
     }
-    return true;
+    return flow.hasSendRoom(FIRST_READ);
   }
 
-  writable(flow: TcpFlow): void {
-    if (!this.#isReadPaused) return;
-    const slab = this.#unsent;
-    if (slab !== null) {
-      slab.start += flow.send(slab.region.bytes, slab.start, slab.length);
-      if (slab.length > 0) return;
-      this.#unsent = null;
-      this.#pool.slabs.release(slab);
-    }
-    this.#isReadPaused = false;
+  writable(_flow: TcpFlow): void {
     if (this.#socket !== null && !this.#socket.destroyed) this.#socket.resume();
   }
 
@@ -281,24 +267,43 @@ export class Relay implements TcpHandler {
     this.#flow = null;
     const socket = this.#socket;
     if (reason !== "finished" || socket === null || socket.destroyed) {
-      this.#end();
+      this.#end(reason);
       return;
     }
     // The guest is done; its last bytes may still be waiting for the host.
     this.#guestEnded = true;
-    if (this.#writing !== null || this.#gatheredHead !== null) socket.setTimeout(LINGER_TIME, () => this.#end());
+    if (this.#writing !== null || this.#gatheredHead !== null)
+      socket.setTimeout(LINGER_TIME, () => this.#end("aborted"));
     else socket.destroySoon();
   }
 
-  #socketClosed(socket: Socket): void {
-    if (socket !== this.#socket) return;
-    // Both directions have ended in order when the flow is still there; it goes when the guest has acknowledged that.
-    if (this.#flow === null) this.#end();
-    else this.#socket = null;
+  socketConnected(socket: Socket): void {
+    if (socket === this.#socket) this.#owner.relayConnected();
+  }
+
+  socketFailed(socket: Socket, code: string): void {
+    if (socket !== this.#socket || this.#isOver) return;
+    if (!this.#isStarted) this.#owner.relayFailed(code);
+    else if (this.#flow === null) this.#end("aborted");
+    else this.#flow.abort();
+  }
+
+  /** The host has sent everything. */
+  socketEnded(socket: Socket): void {
+    if (socket === this.#socket) this.#flow?.shutdown();
+  }
+
+  socketClosed(socket: Socket): void {
+    if (socket === this.#socket) {
+      // Both directions have ended in order when the flow is still there; it goes when the guest has acknowledged that.
+      if (this.#flow === null) this.#end("aborted");
+      else this.#socket = null;
+    }
+    this.#owner.relaySocketClosed();
   }
 
   /** Frees everything. A socket that is still there is reset, so the host does not take what it got for everything. */
-  #end(): void {
+  #end(reason: CloseReason): void {
     if (this.#isOver) return;
     this.#isOver = true;
     const socket = this.#socket;
@@ -311,12 +316,10 @@ export class Relay implements TcpHandler {
     // The socket's descriptor is closed, so nothing reads this memory any more.
     this.#release(this.#writing);
     this.#release(this.#gatheredHead);
-    this.#release(this.#unsent);
     this.#writing = null;
     this.#gatheredHead = null;
     this.#gatheredTail = null;
-    this.#unsent = null;
-    this.#ended();
+    this.#owner.relayEnded(reason);
   }
 
   #release(first: Slab | null): void {
@@ -326,4 +329,24 @@ export class Relay implements TcpHandler {
       slab = next;
     }
   }
+}
+
+function onConnect(this: RelayedSocket): void {
+  this[RELAY]?.socketConnected(this);
+}
+
+function onError(this: RelayedSocket, error: NodeJS.ErrnoException): void {
+  this[RELAY]?.socketFailed(this, error.code ?? "unknown");
+}
+
+function onEnd(this: RelayedSocket): void {
+  this[RELAY]?.socketEnded(this);
+}
+
+function onDrain(this: RelayedSocket): void {
+  this[RELAY]?.socketDrained(this);
+}
+
+function onClose(this: RelayedSocket): void {
+  this[RELAY]?.socketClosed(this);
 }

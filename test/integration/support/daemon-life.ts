@@ -2,7 +2,7 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { type AddressInfo, createServer } from "node:net";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { dialPort, EmbeddedGuest } from "@hostd/guest";
@@ -19,6 +19,7 @@ const config = parseConfig(
     api: `unix://${join(folder, "api.sock")}`,
     state: join(folder, "state"),
     capture: join(folder, "life.pcap"),
+    forwards: [{ listen: 0, to: 80 }],
     dns: { servers: [`127.0.0.1:${silent.address().port}`] },
     log: { level: "silent" },
   },
@@ -31,10 +32,14 @@ await guest.configure();
 
 const server = createServer((connection) => connection.on("error", () => {}).write("hello"));
 await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-// One of everything that could hold the process: an open flow, an unanswered query over UDP and TCP, a UDP mapping.
+// One of everything that could hold the process: an open flow each way, an unanswered query over UDP and TCP, a UDP
+// mapping.
 const stream = await guest.connect("192.168.65.254", (server.address() as AddressInfo).port);
 stream.on("error", () => {});
 await once(stream, "data");
+guest.listen(80, (inward) => inward.on("error", () => {}).write("hello"));
+const client = connect(Number(daemon.forwards[0].split(":")[1]), "127.0.0.1").on("error", () => {});
+await once(client, "data");
 const names = await guest.connect("192.168.65.1", 53);
 names.on("error", () => {});
 names.write(Buffer.from("001d00010100000100000000000003777777047465737400000100010000", "hex"));

@@ -81,7 +81,7 @@ export class Lab {
     let closing: Promise<void> | null = null;
     const close = () => (closing ??= daemon.close());
     this.defer(close);
-    return { endpoints: daemon.endpoints, capture, close, log };
+    return { endpoints: daemon.endpoints, forwards: daemon.forwards, capture, close, log };
   }
 
   /** A file for the frames of a hostd, which stays when the test fails. */

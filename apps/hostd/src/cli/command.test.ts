@@ -104,8 +104,8 @@ async function upUntil(daemon: string, steps: readonly [text: string, signal: No
 }
 
 const UP_FLAGS =
-  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --state, --api, ' +
-  '--capture, --log-level, --log-format, --help; see "hostd up --help".\n';
+  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --publish, --state, ' +
+  '--api, --capture, --log-level, --log-format, --help; see "hostd up --help".\n';
 
 describe("hostd", () => {
   it("prints its version", async () => {
@@ -177,6 +177,12 @@ describe("hostd", () => {
         'hostd: --log-level (log.level): "loud" is not one of trace, debug, info, warn, error, fatal, silent\n',
     ],
     [
+      ["up", "-p", "80", "--publish", "8080:80", "--mtu", "1"],
+      'hostd: --publish (forwards[0]): "80" is not [address:]port:[guest-address:]guest-port such as 8080:80 ' +
+        "(the port of the guest is missing)\n" +
+        "hostd: --mtu (mtu): 1 is not a whole number of bytes from 576 to 65520\n",
+    ],
+    [
       ["check", "--config", "nowhere.yaml"],
       "hostd: cannot read the configuration file nowhere.yaml: there is no such file\n",
     ],
@@ -211,7 +217,7 @@ describe("hostd check", () => {
       stderr:
         "hostd: bad.yaml:3:3: dhcp.leaseSeconds: 1 is not a whole number of seconds from 120 to 4294967294\n" +
         'hostd: bad.yaml:1:1: mtuu: unknown key; did you mean "mtu"? allowed at the top level: ' +
-        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, state, api, capture, log\n",
+        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, state, api, capture, log\n",
     });
   });
 });
@@ -219,13 +225,25 @@ describe("hostd check", () => {
 describe("hostd up", () => {
   it("prints the configuration of file and flags together, and starts nothing", async () => {
     writeFileSync(join(folder, "up.yaml"), "mtu: 4000\nqemu: [/run/file.sock]\nlog: { format: json }\n");
-    const flags = ["--qemu", "/run/1.sock", "--qemu", "/run/2.sock", "--log-level", "warn", "--state", "s"];
+    const flags = [
+      "--qemu",
+      "/run/1.sock",
+      "--qemu",
+      "/run/2.sock",
+      "--log-level",
+      "warn",
+      "--state",
+      "s",
+      "-p",
+      "81:80",
+    ];
     const { code, stdout } = await hostd("up", "--config", "up.yaml", ...flags, "--print-config");
     expect(code).toBe(0);
     expect(stdout).toContain("mtu: 4000\n");
     expect(stdout).toContain("qemu:\n  - unix:///run/1.sock\n  - unix:///run/2.sock\n");
     expect(stdout).toContain("log:\n  level: warn\n  format: json\n");
     expect(stdout).toContain(`state: ${folder}/s\n`);
+    expect(stdout).toContain('forwards:\n  - listen: 127.0.0.1:81\n    to: "80"\n    protocol: tcp\n');
   });
 
   it("says how to attach, closes at a signal and ends with code 0", async () => {

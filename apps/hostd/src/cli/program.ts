@@ -35,6 +35,11 @@ Endpoints (--qemu, or the list "qemu:" in the file):
   dial+unix:///run/vm.sock            connect to a QEMU that listens (server=on)
   dial+tcp://127.0.0.1:5555
 
+Published ports (--publish, or the list "forwards:" in the file):
+  8080:80                             127.0.0.1:8080 of this host is port 80 of the VM
+  0.0.0.0:8080:80                     every IPv4 address of this host; [::]:8080:80 every IPv6 one
+  8080:172.17.0.2:80                  to an address behind the VM, such as a container's
+
 Attaching QEMU 7.2 or newer to unix:///run/vm.sock:
   qemu-system-x86_64 ... -device virtio-net-pci,netdev=net0 \\
     -netdev stream,id=net0,server=off,addr.type=unix,addr.path=/run/vm.sock
@@ -44,6 +49,7 @@ Attaching QEMU 7.2 or newer to unix:///run/vm.sock:
 Examples:
   hostd up                            listen on the default endpoint
   hostd up --qemu /run/vm.sock --mtu 4000
+  hostd up --publish 8080:80 --publish 127.0.0.1:2222:22
   hostd up --config hostd.yaml --log-level debug
   hostd up --subnet 10.0.2.0/24 --dns-server 192.0.2.53 --dns-server 192.0.2.54:5353
   hostd up --config hostd.yaml --print-config

@@ -3,9 +3,7 @@ import { dirname } from "node:path";
 import { formatIpv4 } from "@hostd/stack";
 import { formatSocketAddress, qemuNetdev, readEndpoint } from "../config/endpoint.ts";
 import { processEnvironment, runtimeFolder } from "../config/environment.ts";
-import { readConfigFile } from "../config/file.ts";
 import { configFlags, flagLayer } from "../config/flags.ts";
-import { configToYaml } from "../config/print.ts";
 import { configWarnings, type HostdConfig, resolveConfig } from "../config/resolve.ts";
 import { formatNetwork } from "../config/values.ts";
 import type { Daemon, StartDaemon } from "../daemon-api.ts";
@@ -15,9 +13,10 @@ import { ensurePrivateFolder } from "./runtime-folder.ts";
 import { firstStopSignal } from "./stop-signals.ts";
 import { versionInfo } from "./version.ts";
 
-/** The configuration of file and flags together. */
-export function readConfig(file: string | undefined, given: ReadonlyMap<string, unknown>): HostdConfig {
-  return resolveConfig([...(file === undefined ? [] : [readConfigFile(file)]), flagLayer(configFlags(), given)]);
+/** The configuration of file and flags together. The YAML library is loaded only for a file. */
+export async function readConfig(file: string | undefined, given: ReadonlyMap<string, unknown>): Promise<HostdConfig> {
+  const below = file === undefined ? [] : [(await import("../config/file.ts")).readConfigFile(file)];
+  return resolveConfig([...below, flagLayer(configFlags(), given)]);
 }
 
 /** Everything about `config` on this host that is worth a word. */
@@ -27,7 +26,8 @@ export function hostWarnings(config: HostdConfig): string[] {
 }
 
 /** Prints the effective configuration to standard output, and what is worth a word to standard error. */
-export function printConfig(config: HostdConfig): void {
+export async function printConfig(config: HostdConfig): Promise<void> {
+  const { configToYaml } = await import("../config/print.ts");
   for (const warning of hostWarnings(config)) process.stderr.write(`hostd: warning: ${warning}\n`);
   process.stdout.write(configToYaml(config));
 }

@@ -1,5 +1,6 @@
 /** What this hostd is. */
 import { readFileSync } from "node:fs";
+import { findPackageJSON } from "node:module";
 
 /** The version of hostd and of what it runs on. */
 export interface VersionInfo {
@@ -11,8 +12,8 @@ export interface VersionInfo {
 
 /** Reads the version from the package this file is part of. */
 export function versionInfo(): VersionInfo {
-  // `src/cli` and the built `dist/cli` are equally deep in the package.
-  const manifest: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  const path = findPackageJSON("..", import.meta.url);
+  const manifest: unknown = path === undefined ? null : JSON.parse(readFileSync(path, "utf8"));
   const version = typeof manifest === "object" && manifest !== null && "version" in manifest ? manifest.version : "";
   return { version: String(version), node: process.versions.node, platform: process.platform, arch: process.arch };
 }

@@ -1,3 +1,4 @@
+import { parseIpv4 } from "@hostd/stack";
 import { describe, expect, it } from "vitest";
 import type { HostEnvironment } from "./environment.ts";
 import { parseConfigText } from "./file.ts";
@@ -27,13 +28,15 @@ describe("the schema", () => {
       ["--subnet <cidr>", "subnet"],
       ["--mtu <bytes>", "mtu"],
       ["--dns-server <address>", "dns.servers"],
+      ["-p, --publish <ports>", "forwards"],
       ["--state <folder>", "state"],
       ["--api <url>", "api"],
       ["--capture <file>", "capture"],
       ["--log-level <level>", "log.level"],
       ["--log-format <format>", "log.format"],
     ]);
-    expect(flags.filter(({ repeatable }) => repeatable).map(({ name }) => name)).toEqual(["--qemu", "--dns-server"]);
+    const repeatable = flags.filter((flag) => flag.repeatable).map(({ name }) => name);
+    expect(repeatable).toEqual(["--qemu", "--dns-server", "--publish"]);
   });
 });
 
@@ -57,6 +60,15 @@ describe("flags, file and defaults", () => {
     expect(config.qemu).toEqual([{ mode: "listen", transport: "unix", path: "/run/c" }]);
     expect(config.dns.servers.map(({ address }) => address)).toEqual(["192.0.2.2", "192.0.2.3"]);
     expect(config.dns.resolvConf).toBe("/r");
+  });
+
+  it("write a published port in one word, which replaces the mappings of the file", () => {
+    const file = "forwards: [{ listen: 1, to: 2 }]\n";
+    expect(resolve(file, {}).forwards).toMatchObject([{ listen: { port: 1 }, to: { port: 2 } }]);
+    expect(resolve(file, { "--publish": ["8080:80", "0.0.0.0:53:10.0.0.5:5353"] }).forwards).toEqual([
+      { protocol: "tcp", listen: { host: "127.0.0.1", port: 8080 }, to: { address: null, port: 80 } },
+      { protocol: "tcp", listen: { host: "0.0.0.0", port: 53 }, to: { address: parseIpv4("10.0.0.5"), port: 5353 } },
+    ]);
   });
 
   it("have relative paths start where each was written", () => {
@@ -83,6 +95,31 @@ describe("flags, file and defaults", () => {
           message: '--mtu (mtu): "ten" is not a whole number of bytes from 576 to 65520',
         },
       ]),
+    );
+  });
+
+  it("name each published port that does not fit, and others that do not go together", () => {
+    expect(() => resolve("", { "--publish": ["8080:80", "x:80", "1:2:3:4:5"], "--mtu": "9" })).toThrow(
+      new ConfigError([
+        {
+          key: "forwards[1]",
+          value: "x:80",
+          message:
+            '--publish (forwards[1]): "x:80" is not [address:]port:[guest-address:]guest-port such as 8080:80 ' +
+            '(the port is "x")',
+        },
+        {
+          key: "forwards[2]",
+          value: "1:2:3:4:5",
+          message:
+            '--publish (forwards[2]): "1:2:3:4:5" is not [address:]port:[guest-address:]guest-port such as 8080:80 ' +
+            "(it has too many parts; an IPv6 address needs [ ])",
+        },
+        { key: "mtu", value: 9, message: "--mtu (mtu): 9 is not a whole number of bytes from 576 to 65520" },
+      ]),
+    );
+    expect(() => resolve("", { "--publish": ["8080:80", "127.0.0.1:8080:81"] })).toThrow(
+      "--publish (forwards[1].listen): 127.0.0.1:8080 is given twice; allowed: every address and port once",
     );
   });
 

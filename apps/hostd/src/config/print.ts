@@ -1,5 +1,6 @@
 /** The effective configuration as YAML: what `hostd check` and `hostd up --print-config` show, and read again. */
 import { formatServerAddress } from "@hostd/dns";
+import { formatGuestTarget, formatListenAddress } from "@hostd/portfwd";
 import { formatIpv4, formatMac } from "@hostd/stack";
 import { stringify } from "yaml";
 import { formatEndpoint, formatSocketAddress } from "./endpoint.ts";
@@ -35,6 +36,11 @@ export function configToData(config: HostdConfig): SettingsInput {
     },
     tcp,
     egress,
+    forwards: config.forwards.map(({ listen, to, protocol }) => ({
+      listen: formatListenAddress(listen),
+      to: formatGuestTarget(to),
+      protocol,
+    })),
     state: config.state,
     ...(config.api === undefined ? {} : { api: formatSocketAddress(config.api) }),
     ...(config.capture === undefined ? {} : { capture: config.capture }),

@@ -78,7 +78,8 @@ function reasonOf(issue: z.core.$ZodIssue | undefined): string {
   return typeof reason === "string" ? reason : "";
 }
 
-function isNot(value: unknown, phrase: string, reason = ""): string {
+/** Says that a value is not what `phrase` names, and why. */
+export function isNot(value: unknown, phrase: string, reason = ""): string {
   return `${show(value)} is not ${phrase}${reason === "" ? "" : ` (${reason})`}`;
 }
 

@@ -22,7 +22,7 @@ function problems(input: unknown): string[] {
   return [];
 }
 
-const TOP_LEVEL = "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, state, api, capture, log";
+const TOP_LEVEL = "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, state, api, capture, log";
 
 describe("defaults", () => {
   it("are all there when nothing is given", () => {
@@ -50,6 +50,7 @@ describe("defaults", () => {
         icmp: true,
         sources: "shown",
       },
+      forwards: [],
       state: "/home/me/.local/state/hostd",
       log: { level: "info", format: "auto" },
     });
@@ -131,6 +132,10 @@ describe("values", () => {
         ],
       },
       egress: { tcp: { maxFlows: 1 }, udp: { idleSeconds: 600 }, icmp: false, sources: "leased" },
+      forwards: [
+        { listen: 8080, to: 80 },
+        { listen: "[::1]:0", to: "172.17.0.2:443", protocol: "tcp" },
+      ],
       state: "/var/lib/hostd",
       api: "unix:///run/api.sock",
       capture: "/tmp/a.pcap",
@@ -178,6 +183,10 @@ describe("values", () => {
         ],
       },
     ]);
+    expect(config.forwards).toEqual([
+      { protocol: "tcp", listen: { host: "127.0.0.1", port: 8080 }, to: { address: null, port: 80 } },
+      { protocol: "tcp", listen: { host: "::1", port: 0 }, to: { address: parseIpv4("172.17.0.2"), port: 443 } },
+    ]);
     expect(configToYaml(config)).toContain("5353");
     expect(parse(configToData(config))).toEqual(config);
   });
@@ -204,6 +213,8 @@ describe("a value that does not fit is named with what is allowed", () => {
   const address = "an IPv4 address such as 192.168.65.1";
   const network = "an IPv4 network such as 192.168.65.0/24, with a prefix length from 8 to 29";
   const mac = "the MAC address of one interface such as 52:54:00:12:34:56";
+  const listener = "a port of this host such as 8080, or an address and a port such as 0.0.0.0:8080 or [::1]:8080";
+  const target = "a port of the VM such as 80, or an address and a port such as 172.17.0.2:80";
   const endpoint =
     "an endpoint such as unix:///run/vm.sock or tcp://127.0.0.1:5555, with dial+ in front to connect there";
   const server =
@@ -296,6 +307,13 @@ describe("a value that does not fit is named with what is allowed", () => {
       { log: { level: "inof" } },
       'log.level: "inof" is not one of trace, debug, info, warn, error, fatal, silent (did you mean "info"?)',
     ],
+    [{ forwards: ["8080:80"] }, 'forwards[0]: "8080:80" is not a mapping with the keys listen, to, protocol'],
+    [{ forwards: [{ listen: 8080 }] }, `forwards[0].to: missing; it must be ${target}`],
+    [{ forwards: [{ listen: 65_536, to: 80 }] }, `forwards[0].listen: 65536 is not ${listener} (the port is "65536")`],
+    [{ forwards: [{ listen: true, to: 80 }] }, `forwards[0].listen: true is not ${listener}`],
+    [{ forwards: [{ listen: 1, to: 0 }] }, `forwards[0].to: 0 is not ${target} (the port is 0)`],
+    [{ forwards: [{ listen: 1, to: 1.5 }] }, `forwards[0].to: 1.5 is not ${target} (the port is "1.5")`],
+    [{ forwards: [{ listen: 1, to: 1, protocol: "udp" }] }, 'forwards[0].protocol: "udp" is not tcp'],
     [{ log: { format: "xml" } }, 'log.format: "xml" is not one of auto, pretty, json'],
   ])("%j", (input, message) => {
     expect(problems(input)).toEqual([message]);
@@ -450,6 +468,41 @@ describe("values that do not go together", () => {
     ],
     [{ qemu: ["/run/a", "unix:///run/a"] }, ["qemu[1]: unix:///run/a is given twice; allowed: every endpoint once"]],
     [{ qemu: ["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"] }, []],
+    [
+      {
+        forwards: [
+          { listen: 80, to: 1 },
+          { listen: "127.0.0.1:80", to: 2 },
+        ],
+      },
+      ["forwards[1].listen: 127.0.0.1:80 is given twice; allowed: every address and port once"],
+    ],
+    [
+      {
+        forwards: [
+          { listen: 0, to: 1 },
+          { listen: 0, to: 1 },
+          { listen: "[::]:80", to: 1 },
+          { listen: "0.0.0.0:80", to: 1 },
+        ],
+      },
+      [],
+    ],
+    [
+      {
+        forwards: [
+          { listen: 1, to: "192.168.65.1:80" },
+          { listen: 2, to: "192.168.65.254:80" },
+          { listen: 3, to: "192.168.65.255:80" },
+          { listen: 4, to: "192.168.66.255:80" },
+        ],
+      },
+      [
+        "forwards[0].to: 192.168.65.1 is the address of the gateway; allowed: one of the VM, or behind it",
+        "forwards[1].to: 192.168.65.254 is the address of host; allowed: one of the VM, or behind it",
+        `forwards[2].to: 192.168.65.255 is the broadcast address of the subnet 192.168.65.0/24; ${range}`,
+      ],
+    ],
     [
       { qemu: ["/run/a"], api: "/run/a" },
       ["api: unix:///run/a is also an endpoint of qemu; allowed: a socket of its own"],

@@ -3,6 +3,7 @@
  * in with defaults, and the whole is checked for what no key shows alone.
  */
 import type { ServerAddress } from "@hostd/dns";
+import { type ForwardRule, formatListenAddress } from "@hostd/portfwd";
 import {
   type CongestionAlgorithm,
   formatIpv4,
@@ -96,6 +97,8 @@ export interface HostdConfig {
     /** Which source addresses are accepted from a VM. */
     readonly sources: Sources;
   };
+  /** Ports of this host that lead into the VM. */
+  readonly forwards: readonly ForwardRule[];
   readonly state: string;
   /** Where the control API listens; undefined for none. */
   readonly api: UnixAddress | undefined;
@@ -112,6 +115,8 @@ export interface ConfigLayer {
   readonly base: string;
   /** Names a place in this source, for messages. */
   readonly label: Label;
+  /** What is wrong with parts of the source that could not be read into {@link input}. */
+  readonly problems?: readonly ConfigProblem[];
 }
 
 /**
@@ -134,7 +139,8 @@ export function parseConfig(input: unknown, origin: string, environment = proces
 export function resolveConfig(layers: readonly ConfigLayer[], environment = processEnvironment()): HostdConfig {
   const problems: ConfigProblem[] = [];
   const given: GivenLayer[] = [];
-  for (const { input, base, label } of layers) {
+  for (const { input, base, label, problems: unread = [] } of layers) {
+    problems.push(...unread);
     const data = withoutNulls(input) ?? {};
     const result = settingsSchema.safeParse(data);
     if (result.success) given.push({ settings: withAbsolutePaths(result.data, base, environment), data, label });
@@ -148,6 +154,7 @@ export function resolveConfig(layers: readonly ConfigLayer[], environment = proc
   checkStaticLeases(settings, config, check);
   checkZones(config, check);
   checkEndpoints(config, check);
+  checkForwards(config, check);
   if (check.problems.length > 0) throw new ConfigError(check.problems);
   return config;
 }
@@ -283,6 +290,7 @@ function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
       icmp: egress.icmp ?? DEFAULTS.icmp,
       sources: egress.sources ?? DEFAULTS.sources,
     },
+    forwards: (settings.forwards ?? []).map(({ protocol = "tcp", ...forward }) => ({ ...forward, protocol })),
     state: settings.state ?? defaultStateFolder(environment),
     api: settings.api,
     capture: settings.capture,
@@ -408,5 +416,26 @@ function checkEndpoints(config: HostdConfig, check: Check): void {
   }
   if (config.api !== undefined && seen.has(`unix://${config.api.path}`)) {
     check.report(["api"], `unix://${config.api.path} is also an endpoint of qemu; allowed: a socket of its own`);
+  }
+}
+
+function checkForwards({ forwards, subnet, gateway, host }: HostdConfig, check: Check): void {
+  const seen = new Set<string>();
+  for (const [index, { listen, to }] of forwards.entries()) {
+    const path = ["forwards", index];
+    const address = formatListenAddress(listen);
+    if (seen.has(address) && listen.port !== 0) {
+      check.report([...path, "listen"], `${address} is given twice; allowed: every address and port once`);
+    }
+    seen.add(address);
+    if (to.address === null) continue;
+    const owner = to.address === gateway ? "the gateway" : to.address === host ? "host" : undefined;
+    if (owner !== undefined) {
+      const reason = `${formatIpv4(to.address)} is the address of ${owner}; allowed: one of the VM, or behind it`;
+      check.report([...path, "to"], reason);
+      continue;
+    }
+    const reason = networkContains(subnet, to.address) ? whyUnusable(to.address, subnet) : undefined;
+    if (reason !== undefined) check.report([...path, "to"], reason);
   }
 }

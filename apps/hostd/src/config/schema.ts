@@ -7,6 +7,7 @@
  */
 import * as z from "zod";
 import { readEndpoint, readUnixListener } from "./endpoint.ts";
+import { PUBLISH_FORM, readGuestTarget, readListenAddress, readPublishedPort } from "./forward.ts";
 import {
   readDomainName,
   readIpv4,
@@ -25,6 +26,18 @@ export interface KeyFlag {
   readonly flags: string;
   /** The heading under which `--help` lists it. */
   readonly group: string;
+  /** How the flag writes an item of a list that the file writes as a mapping. */
+  readonly item?: {
+    /** The form of an item, fit to follow "is not". */
+    readonly form: string;
+    readonly example: string;
+    /**
+     * Reads an item into what the file would say.
+     *
+     * @throws {ValueError} with the reason.
+     */
+    readonly read: (text: string) => unknown;
+  };
 }
 
 /** What is written about a key beside its type. */
@@ -67,6 +80,8 @@ export const SOURCES = ["shown", "leased"] as const;
 /** How the congestion window of a connection to the guest is sized. */
 export const CONGESTION_ALGORITHMS = ["cubic", "reno"] as const;
 export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
+/** What a published port carries. */
+export const FORWARD_PROTOCOLS = ["tcp"] as const;
 
 /** The most addresses the DHCP server hands out: its memory is bounded by them. */
 export const DHCP_RANGE_MAX = 4096;
@@ -107,11 +122,20 @@ function expecting<S extends z.core.$ZodType>(phrase: string, schema: S): S {
   return schema;
 }
 
-/** A value written as text, read by one of the readers of `values.ts` and `endpoint.ts`. */
+/** A value written as text, read by one of the readers of `values.ts`, `endpoint.ts` and `forward.ts`. */
 function text<T>(phrase: string, read: (text: string) => T) {
-  const schema = z.string().transform((written, context): T => {
+  return reading(z.string(), phrase, read);
+}
+
+/** The same where a number alone may be meant, which YAML does not read as text. */
+function textOrNumber<T>(phrase: string, read: (text: string) => T) {
+  return reading(z.union([z.string(), z.number()]), phrase, read);
+}
+
+function reading<W extends string | number, T>(source: z.ZodType<W, W>, phrase: string, read: (text: string) => T) {
+  const schema = source.transform((written, context): T => {
     try {
-      return read(written);
+      return read(String(written));
     } catch (error) {
       if (!(error instanceof ValueError)) throw error;
       // The reason travels as a parameter, since zod puts words of its own in the place of an empty message.
@@ -304,6 +328,21 @@ const egress = z.strictObject({
   }),
 });
 
+const forward = z.strictObject({
+  listen: requiredKey(
+    textOrNumber(
+      "a port of this host such as 8080, or an address and a port such as 0.0.0.0:8080 or [::1]:8080",
+      readListenAddress,
+    ),
+    { description: "Where this host listens: a port alone is on 127.0.0.1, and 0 has the system choose a port" },
+  ),
+  to: requiredKey(
+    textOrNumber("a port of the VM such as 80, or an address and a port such as 172.17.0.2:80", readGuestTarget),
+    { description: "Where that leads: a port alone is on the address that DHCP gave the VM" },
+  ),
+  protocol: key(oneOf(FORWARD_PROTOCOLS), { description: "What it carries", default: "tcp" }),
+});
+
 /** The schema of a configuration as written. */
 export const settingsSchema = z.strictObject({
   qemu: key(
@@ -351,6 +390,15 @@ export const settingsSchema = z.strictObject({
   dns: key(dns, { description: "The name server on the gateway", default: "as below" }),
   tcp: key(tcp, { description: "The TCP between hostd and the guest", default: "as below" }),
   egress: key(egress, { description: "Traffic from the guest to the host and beyond", default: "as below" }),
+  forwards: key(z.array(forward), {
+    description: "Ports of this host that lead into the VM",
+    default: "none",
+    flag: {
+      flags: "-p, --publish <ports>",
+      group: NETWORK,
+      item: { form: PUBLISH_FORM, example: "8080:80", read: readPublishedPort },
+    },
+  }),
   state: key(path("folder"), {
     description: "The folder for what outlives a restart",
     default: "$XDG_STATE_HOME/hostd, without that variable ~/.local/state/hostd",

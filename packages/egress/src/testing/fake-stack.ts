@@ -1,6 +1,6 @@
 import type { Ipv4, UnreachableCode } from "@hostd/stack";
+import { EventLog } from "../../../streams/src/testing/event-log.ts";
 import type { EchoFlow, EgressStack, UdpFlow } from "../stack-port.ts";
-import { EventLog } from "./event-log.ts";
 
 export interface SentDatagram {
   readonly source: Ipv4;

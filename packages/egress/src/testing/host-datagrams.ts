@@ -1,6 +1,6 @@
 import { createSocket, type RemoteInfo, type Socket } from "node:dgram";
 import { once } from "node:events";
-import { EventLog } from "./event-log.ts";
+import { EventLog } from "../../../streams/src/testing/event-log.ts";
 
 /** A UDP socket of the host on loopback. */
 export class HostDatagrams {

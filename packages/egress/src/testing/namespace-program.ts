@@ -3,10 +3,10 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { formatIpv4, type Ipv4, parseIpv4 } from "@hostd/stack";
+import { FakeRequest } from "../../../streams/src/testing/fake-tcp.ts";
+import { RecordingLogger } from "../../../streams/src/testing/recording-logger.ts";
 import { Egress } from "../egress.ts";
 import { FakeStack } from "./fake-stack.ts";
-import { FakeRequest } from "./fake-tcp.ts";
-import { RecordingLogger } from "./recording-logger.ts";
 
 const PEER = "203.0.113.5";
 const HOST_UNREACHABLE = "198.51.100.1";

@@ -1,15 +1,15 @@
-import { createHash } from "node:crypto";
 import { Socket } from "node:net";
 import { parseIpv4 } from "@hostd/stack";
+import { FailureLog } from "@hostd/streams";
 import { afterEach } from "vitest";
+import { FakeClock } from "../../../streams/src/testing/fake-clock.ts";
+import { type FakeGuestOptions, FakeRequest, type PlayedFlow } from "../../../streams/src/testing/fake-tcp.ts";
+import { HostServer } from "../../../streams/src/testing/host-server.ts";
+import { pattern } from "../../../streams/src/testing/pattern.ts";
+import { RecordingLogger } from "../../../streams/src/testing/recording-logger.ts";
 import type { DestinationConfig } from "../destination.ts";
-import { FailureLog } from "../failure-log.ts";
 import { TcpEgress, type TcpEgressOptions } from "../tcp.ts";
 import type { ConnectOptions } from "../tcp-connection.ts";
-import { FakeClock } from "./fake-clock.ts";
-import { type FakeFlow, type FakeGuestOptions, FakeRequest } from "./fake-tcp.ts";
-import { HostServer } from "./host-server.ts";
-import { RecordingLogger } from "./recording-logger.ts";
 
 export const HOST = parseIpv4("192.168.65.254");
 export const OUTSIDE = parseIpv4("203.0.113.5");
@@ -44,7 +44,7 @@ export async function listen(address?: string): Promise<HostServer> {
 export async function connected(
   options: FakeGuestOptions = {},
   egress = makeEgress(),
-): Promise<{ egress: typeof egress; flow: FakeFlow; socket: Socket }> {
+): Promise<{ egress: typeof egress; flow: PlayedFlow; socket: Socket }> {
   const server = await listen();
   const request = new FakeRequest(HOST, server.port, options);
   egress.handle(request);
@@ -61,25 +61,11 @@ export function scriptedHost(code: string | null): (options: ConnectOptions) => 
   };
 }
 
-/** Bytes without a short period. */
-export function pattern(length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  for (let index = 0, state = 12345; index < length; index++) {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    bytes[index] = state >>> 16;
-  }
-  return bytes;
-}
-
-export function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
-}
-
 /** More than the buffers of any kernel hold; never touched as a whole. */
 export const ENDLESS = Buffer.alloc(1024 * 1024 * 1024);
 
 /** Sends to a host that does not read, until its kernel takes no more. */
-export async function fill(egress: TcpEgress, flow: FakeFlow): Promise<Buffer> {
+export async function fill(egress: TcpEgress, flow: PlayedFlow): Promise<Buffer> {
   const parts: Buffer[] = [];
   while (egress.stats().queuedBytes === 0) {
     const part = pattern(1024 * 1024 + parts.length);

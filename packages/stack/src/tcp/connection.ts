@@ -306,14 +306,16 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     return taken;
   }
 
+  hasSendRoom(bytes: number): boolean {
+    if (this.sendRoom >= bytes) return true;
+    this.writableWanted = true;
+    this.sendHeldBack = true;
+    return false;
+  }
+
   sendSpace(most: number): Readonly<SendSpace> | null {
-    const room = Math.min(most, this.sendRoom);
-    if (room === 0) {
-      this.writableWanted = true;
-      this.sendHeldBack = true;
-      return null;
-    }
-    this.sendBuffer.spaceFor(room, SPACE);
+    if (!this.hasSendRoom(1)) return null;
+    this.sendBuffer.spaceFor(Math.min(most, this.sendRoom), SPACE);
     return SPACE;
   }
 

@@ -63,6 +63,9 @@ export interface TcpFlow extends FourTuple {
   /** Bytes taken by {@link send} that the peer has not acknowledged. */
   readonly sendQueued: number;
 
+  /** Whether {@link sendRoom} is at least `bytes`; if not, {@link TcpHandler.writable} says when there is much more. */
+  hasSendRoom(bytes: number): boolean;
+
   /**
    * Queues bytes for the peer; they are copied before this returns.
    *

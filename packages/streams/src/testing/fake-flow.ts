@@ -22,6 +22,10 @@ export class FakeFlow implements TcpFlow {
     return taken;
   }
 
+  hasSendRoom(bytes: number): boolean {
+    return this.sendRoom >= bytes;
+  }
+
   sendSpace(most: number): Readonly<SendSpace> | null {
     const length = Math.min(most, this.sendRoom);
     this.#space = new Uint8Array(length);

@@ -1,4 +1,13 @@
-import type { CloseReason, Ipv4, RejectReason, SendSpace, TcpFlow, TcpHandler, TcpRequest } from "@hostd/stack";
+import type {
+  CloseReason,
+  FourTuple,
+  Ipv4,
+  RejectReason,
+  SendSpace,
+  TcpFlow,
+  TcpHandler,
+  TcpRequest,
+} from "@hostd/stack";
 import { EventLog } from "./event-log.ts";
 
 export interface FakeGuestOptions {
@@ -6,12 +15,14 @@ export interface FakeGuestOptions {
   readonly window?: number;
   /** Bytes for the guest that may be unacknowledged. */
   readonly sendBuffer?: number;
-  /** Whether the guest reads all it is sent at once; otherwise a test calls {@link FakeFlow.read}. */
+  /** Whether the guest reads all it is sent at once; otherwise a test calls {@link PlayedFlow.read}. */
   readonly reads?: boolean;
+  /** Whether the handshake is completed by itself; otherwise a test calls {@link PlayedFlow.establish}. */
+  readonly answers?: boolean;
 }
 
 type Outcome =
-  | { readonly kind: "accepted"; readonly flow: FakeFlow }
+  | { readonly kind: "accepted"; readonly flow: PlayedFlow }
   | { readonly kind: "rejected"; readonly reason: RejectReason }
   | { readonly kind: "cancelled" };
 
@@ -34,7 +45,7 @@ export class FakeRequest implements TcpRequest {
 
   accept(handler: TcpHandler): TcpFlow | null {
     if (this.cancelled || this.#outcome.events.length > 0) return null;
-    const flow = new FakeFlow(this, handler, this.#options);
+    const flow = new PlayedFlow(this, handler, this.#options);
     this.#outcome.push({ kind: "accepted", flow });
     return flow;
   }
@@ -62,7 +73,7 @@ export class FakeRequest implements TcpRequest {
   }
 
   /** The accepted connection. */
-  async flow(): Promise<FakeFlow> {
+  async flow(): Promise<PlayedFlow> {
     const [outcome] = await this.#outcome.take(1);
     if (outcome.kind !== "accepted") throw new Error(`the request was ${outcome.kind}`);
     return outcome.flow;
@@ -73,7 +84,7 @@ export class FakeRequest implements TcpRequest {
 const frame = new Uint8Array(65536);
 
 /** A connection whose guest is played by the test. */
-export class FakeFlow implements TcpFlow {
+export class PlayedFlow implements TcpFlow {
   readonly localAddress: Ipv4;
   readonly localPort: number;
   readonly remoteAddress: Ipv4;
@@ -97,18 +108,22 @@ export class FakeFlow implements TcpFlow {
   #guestEnded = false;
   readonly #changes = new EventLog<never>();
 
-  constructor(request: FakeRequest, handler: TcpHandler, options: FakeGuestOptions) {
-    this.localAddress = request.localAddress;
-    this.localPort = request.localPort;
-    this.remoteAddress = request.remoteAddress;
-    this.remotePort = request.remotePort;
+  constructor(tuple: FourTuple, handler: TcpHandler, options: FakeGuestOptions) {
+    this.localAddress = tuple.localAddress;
+    this.localPort = tuple.localPort;
+    this.remoteAddress = tuple.remoteAddress;
+    this.remotePort = tuple.remotePort;
     this.#handler = handler;
     this.#window = options.window ?? 256 * 1024;
     this.#sendBuffer = options.sendBuffer ?? 256 * 1024;
     this.#reads = options.reads ?? true;
-    setImmediate(() => {
-      if (this.closeReason === null) handler.established(this);
-    });
+    if (options.answers ?? true) setImmediate(() => this.establish());
+  }
+
+  /** The handshake is complete. */
+  establish(): void {
+    if (this.closeReason === null) this.#handler.established(this);
+    this.#changes.changed();
   }
 
   get sendRoom(): number {
@@ -130,6 +145,11 @@ export class FakeFlow implements TcpFlow {
     if (taken < length) this.#blocked = true;
     this.#changes.changed();
     return taken;
+  }
+
+  hasSendRoom(bytes: number): boolean {
+    this.#blocked ||= this.sendRoom < bytes;
+    return this.sendRoom >= bytes;
   }
 
   sendSpace(most: number): Readonly<SendSpace> | null {
@@ -178,7 +198,8 @@ export class FakeFlow implements TcpFlow {
       if (part.length === first.length) this.#queue.shift();
       else this.#queue[0] = first.subarray(part.length);
     }
-    if (this.#blocked && this.sendRoom > 0 && this.closeReason === null) {
+    // As the stack does: half of the buffer is worth the owner's attention.
+    if (this.#blocked && this.sendRoom >= this.#sendBuffer >> 1 && this.closeReason === null) {
       this.#blocked = false;
       this.#handler.writable(this);
     }

@@ -1,6 +1,6 @@
 import type { Clock } from "./clock.ts";
 
-/** The part of a pino logger that egress uses. */
+/** The part of a pino logger that the services use. */
 export interface Logger {
   trace(fields: object, message: string): void;
   debug(fields: object, message: string): void;
@@ -11,7 +11,7 @@ export interface Logger {
 
 const INTERVAL = 60_000;
 
-/** Logs failures that a guest can repeat at will: one line per kind of failure and minute. */
+/** Logs failures that a peer can repeat at will: one line per kind of failure and minute. */
 export class FailureLog {
   readonly #logger: Logger;
   readonly #clock: Clock;
@@ -25,7 +25,7 @@ export class FailureLog {
   /**
    * Logs `message` as a warning, unless one of the same `kind` was logged less than a minute ago.
    *
-   * @param kind one of a fixed set of names, never text from a guest: each is remembered.
+   * @param kind one of a fixed set of names, never text from a peer: each is remembered.
    */
   warn(kind: string, fields: object, message: string): void {
     const now = this.#clock.now();
