@@ -78,14 +78,15 @@ static void open_flows(const struct options *options, int service, uint32_t even
   if (flows == NULL) fail_errno("calloc");
   epoll = make_epoll();
   wait_for_all("connections", 0, flow_count);
-  for (struct flow *flow = flows; flow < flows + flow_count; flow++) {
-    flow->socket = begin_connection(&to);
-    if (flow->socket < 0) fail_errno("%s", address_text(&to));
-    /* What is still on its way at the end shall not run into the next measurement. */
-    reset_on_close(flow->socket);
-    watch(epoll, flow->socket, EPOLLOUT, flow);
-  }
-  for (long open = 0; open < flow_count;) {
+  for (long begun = 0, open = 0; open < flow_count;) {
+    for (; begun < flow_count && begun - open < MAX_HANDSHAKES; begun++) {
+      struct flow *flow = flows + begun;
+      flow->socket = begin_connection(&to);
+      if (flow->socket < 0) fail_errno("%s", address_text(&to));
+      /* What is still on its way at the end shall not run into the next measurement. */
+      reset_on_close(flow->socket);
+      watch(epoll, flow->socket, EPOLLOUT, flow);
+    }
     struct epoll_event ready[MAX_EVENTS];
     int count = epoll_wait(epoll, ready, MAX_EVENTS, -1);
     if (count < 0 && errno != EINTR) fail_errno("epoll_wait");

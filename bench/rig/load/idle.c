@@ -8,7 +8,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MAX_HANDSHAKES = 200 };
 static const double EXPECTED_SECONDS = 2e-3;
 /* After this a handshake has failed: the kernel has sent the SYN four times. */
 static const uint64_t HANDSHAKE = 10 * SECOND;

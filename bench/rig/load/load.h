@@ -38,6 +38,9 @@ enum {
 #define MILLISECOND UINT64_C(1000000)
 
 /* What the command line says; what was not given is zero. */
+/* Handshakes under way at once: gVisor's listener, which is gvproxy's, drops SYNs beyond ten. */
+enum { MAX_HANDSHAKES = 8 };
+
 struct options {
   struct sockaddr_in to;
   struct in_addr listen;
