@@ -175,8 +175,13 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   smallerSegments = 0;
   isTryingSmaller = false;
 
-  // The link's load (link-load.ts).
+  // The link's load (link-load.ts). What it has in flight is not on the link: far behind it, or taken for lost.
   isFarAway = false;
+  /** It is in the queue for a turn, or has so many frames left of one. */
+  isWaiting = false;
+  turnFrames = 0;
+  /** It had to wait, and has not sent everything since. */
+  isBacklogged = false;
   /** Bytes that may be sent now, while the connection is paced, and when that was reckoned. */
   paceTokens = 0;
   pacedAt = 0;

@@ -1,7 +1,9 @@
-import type { TcpConnection } from "./connection.ts";
+import { State, type TcpConnection } from "./connection.ts";
 
-/** A flow may always have two frames in flight, so that each makes progress however many share the link. */
+/** A flow that has little in flight may have two frames as long as the ring has room, whoever waits. */
 const FLOOR = 2;
+/** What a flow may have in flight after its turn, when so many share the link that they take turns: this part of the ring. */
+const TURN_PART = 16;
 /** What flows may take by what is free is so much less than the ring, in eighths of it: room for the floors. */
 const SHARED_EIGHTHS = 7;
 /** A flow may have so many times as much in flight as is free: so flows that share the ring come to equal parts. */
@@ -23,8 +25,15 @@ const BURST_MS = 2;
  * long: what is not acknowledged is in the ring or was just taken out of it. So the frames in flight, of all flows
  * together, are kept to the ring's size. How much of it one flow may take follows what is free (the dynamic threshold of
  * shared-memory switches: Choudhury and Hahne 1998), so that one that stops acknowledging keeps no more than it had.
- * An eighth of the ring is kept for newcomers: each may have two frames in flight, however full it is. So with up to 16
- * flows and a ring of 256 never more is in flight than the ring holds, and beyond that two frames for each flow.
+ * An eighth of the ring is kept for newcomers and flows that send little: until they have to wait they may have two frames
+ * in flight as long as the ring is not full.
+ *
+ * Where a share comes to less than a sixteenth of the ring, the flows take turns instead, first come, first served:
+ * a thousand flows with a frame or two each would cost a visit of each for every frame, and overflow the ring. A turn fills
+ * up what the flow has in flight, as soon as acknowledgments have made room.
+ *
+ * What is lost is not in flight any more once that is known, at the latest by the retransmission timeout. From there until
+ * an acknowledgment comes the flow is not counted, so that flows which nobody acknowledges cannot fill the ring.
  *
  * A peer behind the guest, with a long way to it, has its frames elsewhere. Its flows are not counted. They are paced,
  * for the sake of the ring and of the queues on their way.
@@ -34,11 +43,16 @@ export class LinkLoad {
   frames = 0;
   readonly #ring: number;
   readonly #shared: number;
+  readonly #turn: number;
+  /** Flows that wait for their turn, from {@link #head} on. */
+  #waiting: TcpConnection[] = [];
+  #head = 0;
 
   /** @param ring - frames that the peer's receive ring holds. */
   constructor(ring: number) {
     this.#ring = ring;
     this.#shared = Math.floor((ring * SHARED_EIGHTHS) / 8);
+    this.#turn = Math.max(FLOOR, Math.floor(ring / TURN_PART));
   }
 
   /**
@@ -58,8 +72,51 @@ export class LinkLoad {
    */
   admits(connection: TcpConnection, now: number): boolean {
     if (connection.isFarAway) return this.#isPaced(connection, now);
-    const share = SHARE_OF_FREE * (this.#shared - this.frames);
-    return connection.sent.segmentsInFlight < Math.max(share, FLOOR);
+    const inFlight = connection.sent.segmentsInFlight;
+    if (connection.turnFrames > 0) {
+      connection.turnFrames--;
+      return true;
+    }
+    const isCrowded = this.#head < this.#waiting.length;
+    if (!isCrowded && inFlight < SHARE_OF_FREE * (this.#shared - this.frames)) return true;
+    // The rest of the ring is for those who send little: not for who had to wait and still has a backlog.
+    if (!connection.isBacklogged && inFlight < FLOOR && this.frames < this.#ring) return true;
+    connection.isBacklogged = true;
+    // One with more has acknowledgments on their way, which bring it back here.
+    if (inFlight < this.#turn && !connection.isWaiting) {
+      connection.isWaiting = true;
+      this.#waiting.push(connection);
+    }
+    return false;
+  }
+
+  /**
+   * The flow whose turn it is, now that the link has room; null when there is none. Its turn is over with
+   * {@link endTurn}.
+   */
+  nextTurn(): TcpConnection | null {
+    while (this.frames < this.#shared && this.#head < this.#waiting.length) {
+      const connection = this.#waiting[this.#head++];
+      if (2 * this.#head > this.#waiting.length) {
+        this.#waiting = this.#waiting.slice(this.#head);
+        this.#head = 0;
+      }
+      connection.isWaiting = false;
+      connection.turnFrames = this.#turn - connection.sent.segmentsInFlight;
+      if (connection.turnFrames > 0 && connection.state !== State.closed) return connection;
+    }
+    return null;
+  }
+
+  /** What a flow has not used of its turn is lost. */
+  endTurn(connection: TcpConnection): void {
+    connection.turnFrames = 0;
+  }
+
+  /** Nothing of what a flow has in flight was acknowledged in time: it is not counted until something is. */
+  timedOut(connection: TcpConnection): void {
+    connection.isFarAway = true;
+    connection.sent.countOn(null);
   }
 
   /** A bucket that fills by the congestion window per round trip. */

@@ -221,6 +221,7 @@ export class LossRecovery {
     if (isFirst) this.spurious.begin(connection);
     const window = this.rack.reorderingWindow(true, roundTrip.smoothed);
     sent.markLostSentBefore(connection.selective ? now - this.rack.roundTrip - window : NEVER);
+    this.#load.timedOut(connection);
     this.phase = Phase.loss;
     this.#hasLost = true;
     this.isRetransmissionDue = true;

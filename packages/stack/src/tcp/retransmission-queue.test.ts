@@ -437,17 +437,20 @@ describe("rings", () => {
     expect(range(0, 10).every((index) => !s.queue.wasRetransmitted(s.queue.first + index))).toBe(true);
   });
 
-  test("are kept for reuse, up to 64 of a size", () => {
+  test("are kept for reuse, as many as hold 65536 segments", () => {
     const pool = new SegmentRingPool();
-    const rings = range(0, 65).map(() => pool.take(16));
-    expect(new Set(rings).size).toBe(65);
+    const rings = range(0, 4097).map(() => pool.take(16));
+    expect(new Set(rings).size).toBe(4097);
     for (const ring of rings) pool.give(ring);
     const other = pool.take(32);
     expect(rings).not.toContain(other);
     expect(other.ends).toHaveLength(32);
-    const again = range(0, 65).map(() => pool.take(16));
-    expect(new Set(again).size).toBe(65);
-    expect(again.filter((ring) => rings.includes(ring))).toHaveLength(64);
+    pool.give(other);
+    expect(pool.take(32)).not.toBe(other);
+    const given = new Set(rings);
+    const again = range(0, 4097).map(() => pool.take(16));
+    expect(new Set(again).size).toBe(4097);
+    expect(again.filter((ring) => given.has(ring))).toHaveLength(4096);
   });
 });
 

@@ -12,8 +12,8 @@ const RETRANSMITTED = 4;
 const SMALLEST_RING = 16;
 /** Segments in flight per connection: what the largest send buffer is in segments of 1024 bytes. */
 export const MAX_SEGMENTS_IN_FLIGHT = 4096;
-/** Rings kept for reuse, of each size. */
-const POOLED_RINGS = 64;
+/** Segments of the rings kept for reuse: the smallest ones of some thousand busy connections, and no more than a few MB. */
+const POOLED_SEGMENTS = 65_536;
 
 /** The segments of one queue, by place: what their sequence numbers end at, when they were sent, and their marks. */
 class SegmentRing {
@@ -31,15 +31,22 @@ class SegmentRing {
 /** Rings that lie ready, shared by the connections of one stack. */
 export class SegmentRingPool {
   readonly #spare = new Map<number, SegmentRing[]>();
+  #segments = 0;
 
   take(size: number): SegmentRing {
-    return this.#spare.get(size)?.pop() ?? new SegmentRing(size);
+    const ring = this.#spare.get(size)?.pop();
+    if (ring === undefined) return new SegmentRing(size);
+    this.#segments -= size;
+    return ring;
   }
 
   give(ring: SegmentRing): void {
-    const spare = this.#spare.get(ring.ends.length);
-    if (spare === undefined) this.#spare.set(ring.ends.length, [ring]);
-    else if (spare.length < POOLED_RINGS) spare.push(ring);
+    const { length: size } = ring.ends;
+    if (this.#segments + size > POOLED_SEGMENTS) return;
+    this.#segments += size;
+    const spare = this.#spare.get(size);
+    if (spare === undefined) this.#spare.set(size, [ring]);
+    else spare.push(ring);
   }
 }
 

@@ -78,6 +78,7 @@ export interface TcpEnvironment {
 export class Tcp implements ConnectionOwner, RequestOwner {
   readonly #options: TcpEnvironment;
   readonly #shared: SharedState;
+  readonly #load: LinkLoad;
   readonly #flows: FlowTable<TcpConnection>;
   readonly #timers = new TimerQueue<TcpConnection>();
   readonly #initialSequence: (tuple: FourTuple) => Sequence;
@@ -115,6 +116,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#timestampOffsets = new TimestampOffsets(options.randomBytes);
     const { output, statistics, route, settings } = options;
     const load = new LinkLoad(settings.receiveRing);
+    this.#load = load;
     this.#shared = {
       segments: new SegmentRingPool(),
       delivery: new Delivery(),
@@ -273,6 +275,19 @@ export class Tcp implements ConnectionOwner, RequestOwner {
    * @returns false when the link took no more; what is left goes on at the next call.
    */
   flush(now: number): boolean {
+    while (this.#flushAwake(now)) {
+      const connection = this.#load.nextTurn();
+      if (connection === null) return true;
+      const result = this.#transmitter.run(connection, now);
+      this.#load.endTurn(connection);
+      if (result !== "done") this.#enqueue(connection);
+      if (result === "blocked") return false;
+    }
+    return false;
+  }
+
+  /** Runs every connection that is awake, until none is; false when the link took no more. */
+  #flushAwake(now: number): boolean {
     const { statistics } = this.#options;
     while (this.#awake.length > 0) {
       const running = this.#awake;

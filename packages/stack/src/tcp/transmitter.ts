@@ -145,6 +145,7 @@ export class Transmitter {
       const finUnsent = connection.finQueued && unsent >= 0;
       if (unsent <= 0 && !finUnsent) {
         connection.probeAt = NEVER;
+        connection.isBacklogged = false;
         return "done";
       }
       const room = connection.sendWindow - sequenceDistance(connection.sendNext, connection.sendUnacknowledged);
