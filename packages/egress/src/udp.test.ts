@@ -1,12 +1,12 @@
 import { createSocket, Socket } from "node:dgram";
 import { once } from "node:events";
 import { type Ipv4, parseIpv4, UNREACHABLE_HOST, UNREACHABLE_PORT, UNREACHABLE_PROHIBITED } from "@hostd/stack";
+import { FailureLog } from "@hostd/streams";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { FailureLog } from "./failure-log.ts";
-import { FakeClock } from "./testing/fake-clock.ts";
+import { FakeClock } from "../../streams/src/testing/fake-clock.ts";
+import { RecordingLogger } from "../../streams/src/testing/recording-logger.ts";
 import { FakeStack } from "./testing/fake-stack.ts";
 import { HostDatagrams } from "./testing/host-datagrams.ts";
-import { RecordingLogger } from "./testing/recording-logger.ts";
 import { UdpEgress, type UdpLimits } from "./udp.ts";
 
 const HOST = parseIpv4("192.168.65.254");

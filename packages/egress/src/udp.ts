@@ -1,3 +1,4 @@
+import { sendNow } from "@hostd/native";
 import {
   copyBytes,
   formatIpv4,
@@ -7,9 +8,8 @@ import {
   UNREACHABLE_PORT,
   type UnreachableCode,
 } from "@hostd/stack";
-import type { Clock } from "./clock.ts";
+import type { Clock, FailureLog } from "@hostd/streams";
 import { classifyDestination, type DestinationConfig } from "./destination.ts";
-import type { FailureLog } from "./failure-log.ts";
 import { IdleTable } from "./idle-table.ts";
 import type { EgressStack, UdpFlow } from "./stack-port.ts";
 import { bindMainSocket, connectSibling, type EndpointHandler, UdpEndpoint } from "./udp-endpoint.ts";
@@ -250,43 +250,59 @@ export class UdpEgress implements EndpointHandler {
   #send(endpoint: UdpEndpoint, datagram: UdpDatagram, address: string): void {
     const { bytes, offset, length } = datagram;
     const { socket } = endpoint;
-    let memory = this.#outgoing;
+    let queued = 0;
     if (endpoint.busy) {
-      const queued = socket.getSendQueueCount();
+      queued = socket.getSendQueueCount();
       if (queued >= MAX_QUEUED_DATAGRAMS || socket.getSendQueueSize() + length > MAX_QUEUED_BYTES) {
         this.#statistics.droppedQueue++;
         return;
       }
-      if (queued > 0) memory = Buffer.allocUnsafeSlow(length);
     }
     const ttl = Math.max(1, datagram.ttl - 1);
     if (endpoint.ttl !== ttl) {
       endpoint.ttl = ttl;
       socket.setTTL(ttl);
     }
+    this.#statistics.sent++;
+    // Not every system takes a write of no bytes for a datagram.
+    if (queued === 0 && endpoint.descriptor >= 0 && length > 0) {
+      endpoint.busy = false;
+      try {
+        if (sendNow(endpoint.descriptor, bytes, offset, length)) return;
+      } catch (error) {
+        this.failed(endpoint, error as NodeJS.ErrnoException);
+        return;
+      }
+    }
+    const memory = queued === 0 ? this.#outgoing : Buffer.allocUnsafeSlow(length);
     copyBytes(bytes, offset, memory, 0, length);
     if (endpoint.peerAddress === null) {
       socket.send(memory, 0, length, datagram.destinationPort, address, endpoint.sent);
     } else {
       socket.send(memory, 0, length, endpoint.sent);
     }
-    this.#statistics.sent++;
     endpoint.busy = socket.getSendQueueCount() > 0;
     // What the kernel did not take at once is sent from this memory later.
     if (endpoint.busy && memory === this.#outgoing) this.#outgoing = Buffer.allocUnsafeSlow(MAX_PAYLOAD);
   }
 
   received(endpoint: UdpEndpoint, bytes: Uint8Array, address: string, port: number): void {
-    const { mapping } = endpoint;
     const source = this.#guestViewOf(endpoint, address);
-    if (source === null || port === 0) {
-      this.#statistics.droppedSource++;
-      return;
-    }
+    if (source === null || port === 0) this.#statistics.droppedSource++;
+    else this.#deliver(endpoint, source, port, bytes, 0, bytes.length);
+  }
+
+  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): void {
+    const { peerAddress, peerPort } = endpoint;
+    if (peerAddress !== null) this.#deliver(endpoint, peerAddress, peerPort, bytes, offset, length);
+  }
+
+  #deliver(endpoint: UdpEndpoint, source: Ipv4, port: number, bytes: Uint8Array, offset: number, length: number): void {
+    const { mapping } = endpoint;
     this.#mappings.touch(mapping);
     endpoint.lastUsed = this.#mappings.now;
     this.#statistics.received++;
-    this.#stack.udpSend(source, port, mapping.guestAddress, mapping.guestPort, bytes, 0, bytes.length);
+    this.#stack.udpSend(source, port, mapping.guestAddress, mapping.guestPort, bytes, offset, length);
   }
 
   failed(endpoint: UdpEndpoint, error: NodeJS.ErrnoException & { address?: string; port?: number }): void {

@@ -1,3 +1,4 @@
+import type { Socket as DatagramSocket } from "node:dgram";
 import { readSync, writeSync } from "node:fs";
 import type { Socket } from "node:net";
 
@@ -45,5 +46,64 @@ export function readNow(socket: Socket, bytes: Uint8Array, offset: number, lengt
   } catch (error) {
     if (!WOULD_BLOCK.has((error as NodeJS.ErrnoException).code)) socket.destroy(error as Error);
     return 0;
+  }
+}
+
+/** What a datagram socket keeps under its symbol of this description; `_handle`, which shows the same, is deprecated. */
+const DATAGRAM_STATE = "state symbol";
+
+interface DatagramState {
+  readonly handle?: { readonly fd?: number } | null;
+}
+
+/** The errors after which a datagram may go later, as libuv has it too. */
+const SEND_LATER = new Set<string | undefined>([...WOULD_BLOCK, "ENOBUFS"]);
+
+/**
+ * The descriptor of a bound datagram socket, for {@link sendNow} and {@link receiveNow}. It is closed in `socket.close`
+ * and may be that of something else at once, so whoever closes the socket must forget it.
+ *
+ * @returns -1 when there is none: on Windows, before `bind`, after `close`, or in a Node that keeps it elsewhere.
+ */
+export function datagramDescriptor(socket: DatagramSocket): number {
+  for (const symbol of Object.getOwnPropertySymbols(socket)) {
+    if (symbol.description !== DATAGRAM_STATE) continue;
+    const state = (socket as unknown as Record<symbol, DatagramState | undefined>)[symbol];
+    // Not every handle without a descriptor says so by -1.
+    return Math.max(-1, state?.handle?.fd ?? -1);
+  }
+  return -1;
+}
+
+/**
+ * Sends a datagram of at least one byte on a connected socket, from any memory, which is not referred to afterwards. Only
+ * for a socket that Node has nothing queued for, or the order would be lost.
+ *
+ * @returns false when the kernel takes it later only.
+ * @throws {NodeJS.ErrnoException} any other error, be it of this datagram or one that the kernel learned of before.
+ */
+export function sendNow(descriptor: number, bytes: Uint8Array, offset: number, length: number): boolean {
+  try {
+    writeSync(descriptor, bytes, offset, length);
+    return true;
+  } catch (error) {
+    if (SEND_LATER.has((error as NodeJS.ErrnoException).code)) return false;
+    throw error;
+  }
+}
+
+/**
+ * Receives the next datagram of a socket into any memory; what is longer than `length` is cut. It does not tell where
+ * the datagram came from, so it is for a connected socket. Finding none costs some microseconds.
+ *
+ * @returns bytes of the datagram, which may be 0, or -1 when there is none.
+ * @throws {NodeJS.ErrnoException} any other error, which the kernel tells once; there may be datagrams behind it.
+ */
+export function receiveNow(descriptor: number, bytes: Uint8Array, offset: number, length: number): number {
+  try {
+    return readSync(descriptor, bytes, offset, length, null);
+  } catch (error) {
+    if (WOULD_BLOCK.has((error as NodeJS.ErrnoException).code)) return -1;
+    throw error;
   }
 }

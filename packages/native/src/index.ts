@@ -1,5 +1,5 @@
 export { type AdoptOptions, adoptSocket } from "./adopt-socket.ts";
-export { readNow, writeNow } from "./direct-io.ts";
+export { datagramDescriptor, readNow, receiveNow, sendNow, writeNow } from "./direct-io.ts";
 export { openPingSocket, type PingSocketOptions, type PingSocketResult } from "./ping-socket.ts";
 export { loadSystemCalls, type SystemCalls, type SystemCallsUnavailable } from "./system-calls.ts";
 export { openTapDevice, type TapDeviceOptions, type TapDeviceResult } from "./tap-device.ts";

@@ -1,5 +1,6 @@
 import { type Ipv4, isMulticast } from "../address.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
+import { copyBytes } from "../memory/packet-memory.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { TokenBucket } from "../token-bucket.ts";
 import {
@@ -17,6 +18,7 @@ import {
 } from "../wire/icmpv4.ts";
 import {
   IPV4_HEADER_LENGTH,
+  IPV4_MAX_LENGTH,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
@@ -204,14 +206,15 @@ export class Icmp {
     ttl?: number,
   ): void {
     const { output, statistics } = this.#options;
-    if (length > output.datagram.length - IPV4_HEADER_LENGTH - ICMP_HEADER_LENGTH) {
+    if (length > IPV4_MAX_LENGTH - IPV4_HEADER_LENGTH - ICMP_HEADER_LENGTH) {
       statistics.dropMalformed++;
       return;
     }
-    output.datagram.set(bytes.subarray(offset, offset + length), ICMP_HEADER_LENGTH);
-    writeIcmpHeader(output.datagramView, 0, type, 0, (identifier << 16) | sequence, length);
-    if (output.sendDatagram(source, destination, PROTOCOL_ICMP, ICMP_HEADER_LENGTH + length, ttl))
-      statistics.icmpSent++;
+    const message = output.beginDatagram(source, destination, PROTOCOL_ICMP, ICMP_HEADER_LENGTH + length, ttl);
+    if (message < 0) return;
+    copyBytes(bytes, offset, output.bytes, message + ICMP_HEADER_LENGTH, length);
+    writeIcmpHeader(output.view, message, type, 0, (identifier << 16) | sequence, length);
+    if (output.commitDatagram()) statistics.icmpSent++;
   }
 
   /** Whether an error may be sent about a packet at all (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7). */
@@ -243,12 +246,13 @@ export class Icmp {
   ): void {
     const { output, statistics } = this.#options;
     const quoted = Math.min(readTotalLength(view, packet), MAX_QUOTE);
-    output.datagram.set(bytes.subarray(packet, packet + quoted), ICMP_HEADER_LENGTH);
-    writeIcmpHeader(output.datagramView, 0, type, code, rest, quoted);
     const source = from ?? this.#options.address();
-    if (output.sendDatagram(source, readSource(view, packet), PROTOCOL_ICMP, ICMP_HEADER_LENGTH + quoted)) {
-      statistics.icmpSent++;
-    }
+    const length = ICMP_HEADER_LENGTH + quoted;
+    const message = output.beginDatagram(source, readSource(view, packet), PROTOCOL_ICMP, length);
+    if (message < 0) return;
+    copyBytes(bytes, packet, output.bytes, message + ICMP_HEADER_LENGTH, quoted);
+    writeIcmpHeader(output.view, message, type, code, rest, quoted);
+    if (output.commitDatagram()) statistics.icmpSent++;
   }
 
   #receiveUnreachable(view: DataView, message: number, length: number): void {

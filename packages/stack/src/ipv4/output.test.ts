@@ -1,5 +1,8 @@
-import { describe, expect, test } from "vitest";
-import { type ParsedFragment, reassemble } from "../testing/frames.ts";
+import { afterEach, describe, expect, test } from "vitest";
+import type { FrameSink } from "../link.ts";
+import { kernelBytes } from "../memory/kernel.ts";
+import { giveRegion, type PacketRegion, takeRegion } from "../memory/packet-memory.ts";
+import { type ParsedFragment, parseFrame, reassemble } from "../testing/frames.ts";
 import { GATEWAY, GUEST, Lan } from "../testing/lan.ts";
 import { pattern } from "../testing/random.ts";
 
@@ -101,6 +104,82 @@ describe("a datagram", () => {
     lan.stack.udpSend(GATEWAY, 53, GUEST, 40000, pattern(0, 300), 100, 50, 7);
     expect(lan.nextOf("udp")).toMatchObject({ ttl: 7, payload: pattern(100, 50) });
   });
+});
+
+describe("from packet memory to a link in packet memory", () => {
+  const regions: PacketRegion[] = [];
+  afterEach(() => {
+    for (const region of regions.splice(0)) giveRegion(region);
+  });
+
+  function take(size: number): PacketRegion {
+    const region = takeRegion(size);
+    regions.push(region);
+    expect(region.bytes).toBe(kernelBytes);
+    return region;
+  }
+
+  /** A link that builds frames one behind the other in one region, as a batch is. */
+  class RegionLink implements FrameSink {
+    readonly #region = take(256 * 1024);
+    readonly bytes = this.#region.bytes;
+    readonly view = this.#region.view;
+    readonly frames: Uint8Array[] = [];
+    #used = 3;
+
+    reserve(): number {
+      return this.#region.offset + this.#used;
+    }
+
+    commit(length: number): void {
+      const start = this.#region.offset + this.#used;
+      this.frames.push(this.bytes.slice(start, start + length));
+      this.#used += length;
+    }
+  }
+
+  test.each([0, 1, 17, 47, 48, 200, 1471, 1472])("a payload of %i bytes leaves in one frame", (length) => {
+    const lan = knownLan(1500);
+    const link = new RegionLink();
+    lan.stack.attach(link);
+    const source = take(2048);
+    source.bytes.set(pattern(7, length), source.offset + 5);
+    for (let count = 0; count < 3; count++) {
+      lan.stack.udpSend(GATEWAY, 53, GUEST, 40000, source.bytes, source.offset + 5, length);
+    }
+    lan.stack.echoReply(GATEWAY, GUEST, 1, 2, source.bytes, source.offset + 5, length);
+    // Parsing checks lengths and checksums.
+    const payloads = link.frames.map(parseFrame).map((frame) => frame.kind === "udp" && frame.payload);
+    expect(payloads).toEqual([...Array.from({ length: 3 }, () => pattern(7, length)), false]);
+    expect(lan.stack.statistics).toMatchObject({ udpSent: 3, icmpSent: 1 });
+  });
+
+  test.each([1473, 8000, 65_507])("a payload of %i bytes leaves in fragments, and the next one as well", (length) => {
+    const lan = knownLan(1500);
+    const link = new RegionLink();
+    lan.stack.attach(link);
+    const source = take(length + 5);
+    for (const seed of [1, 2]) {
+      source.bytes.set(pattern(seed, length), source.offset + 5);
+      lan.stack.udpSend(GATEWAY, 53, GUEST, 40000, source.bytes, source.offset + 5, length);
+      const parts = link.frames.splice(0).map(parseFrame);
+      const whole = reassemble(parts.filter((frame) => frame.kind === "fragment"));
+      expect(whole.kind === "udp" && whole.payload).toEqual(pattern(seed, length));
+    }
+  });
+});
+
+test("a datagram that leaves in part gives back the memory that it was built in", () => {
+  const lan = knownLan(1500);
+  lan.link.room = 0;
+  // More of them than there is packet memory for.
+  for (let count = 0; count < 3000; count++) {
+    lan.stack.udpSend(GATEWAY, 53, GUEST, 40000, new Uint8Array(65_507), 0, 65_507);
+  }
+  const region = takeRegion(65_536);
+  expect(region.bytes).toBe(kernelBytes);
+  giveRegion(region);
+  expect(lan.stack.statistics).toMatchObject({ dropLinkFull: 3000, udpSent: 0 });
 });
 
 test("what was sent is counted in frames and bytes", () => {

@@ -1,6 +1,7 @@
 import type { Ipv4 } from "../address.ts";
 import type { Neighbor, NeighborTable } from "../arp/neighbor-table.ts";
 import type { FrameSink } from "../link.ts";
+import { copyBytes, giveRegion, type PacketRegion, takeRegion } from "../memory/packet-memory.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { ETHERNET_HEADER_LENGTH, ETHERTYPE_IPV4, type MacHalves, writeEthernetHeader } from "../wire/ethernet.ts";
 import { DEFAULT_TTL, IPV4_HEADER_LENGTH, IPV4_MAX_LENGTH, writeIpv4Header } from "../wire/ipv4.ts";
@@ -39,23 +40,33 @@ class ScratchFrame implements FrameSink {
   }
 }
 
+/** A datagram that is larger than the MTU, while its payload is built aside. */
+interface LargeDatagram {
+  readonly region: PacketRegion;
+  readonly neighbor: Neighbor;
+  readonly source: Ipv4;
+  readonly destination: Ipv4;
+  readonly protocol: number;
+  readonly length: number;
+  readonly ttl: number;
+}
+
 /**
  * Builds IPv4 packets in the link's buffer.
  *
  * {@link begin} writes the headers and tells where the payload goes, {@link commit} sends. What may be larger than the
- * MTU is built by the caller in {@link datagram} and sent, in fragments where needed, by {@link sendDatagram}.
+ * MTU goes through {@link beginDatagram} and {@link commitDatagram}, which fragment where needed.
  */
 export class Ipv4Output {
-  /** The memory of the packet being built, from {@link begin} to {@link commit}. */
+  /** The memory of the packet being built, from the call that begins it to the one that commits it. */
   bytes: Uint8Array;
   view: DataView;
-  /** A place for the payload of one datagram of any size. */
-  readonly datagram: Uint8Array;
-  readonly datagramView: DataView;
   readonly #options: Ipv4OutputOptions;
   readonly #scratch: ScratchFrame;
   #sink: FrameSink;
   #length = 0;
+  /** What was begun with {@link beginDatagram} and has to be fragmented. */
+  #large: LargeDatagram | null = null;
   #identification = 0;
 
   constructor(options: Ipv4OutputOptions) {
@@ -64,8 +75,6 @@ export class Ipv4Output {
     this.#sink = this.#scratch;
     this.bytes = this.#scratch.bytes;
     this.view = this.#scratch.view;
-    this.datagram = new Uint8Array(IPV4_MAX_LENGTH);
-    this.datagramView = new DataView(this.datagram.buffer);
   }
 
   /** The largest payload of one packet, in bytes. */
@@ -103,30 +112,61 @@ export class Ipv4Output {
   }
 
   /**
-   * Sends the first `length` bytes of {@link datagram} as the payload of a datagram, in fragments when it is larger
-   * than the MTU (RFC 791, 3.2).
+   * Starts a datagram of any size: in the link's buffer when it fits the MTU, so that it is not copied once more, and
+   * aside when it has to be fragmented.
    *
+   * @param length - bytes of payload; what IPv4 cannot carry is refused.
    * @param neighbor - who it is sent to, when not by the route to `destination`.
-   * @returns whether every part was sent or queued.
+   * @returns where the payload begins in {@link bytes}, for {@link commitDatagram} to send; -1 when the datagram is lost,
+   *   which has been counted.
    */
-  sendDatagram(
+  beginDatagram(
     source: Ipv4,
     destination: Ipv4,
     protocol: number,
     length: number,
     ttl: number = DEFAULT_TTL,
     neighbor: Neighbor | null = this.#options.route(destination),
-  ): boolean {
+  ): number {
     if (neighbor === null || length > IPV4_MAX_LENGTH - IPV4_HEADER_LENGTH) {
       this.#options.statistics.dropUnresolved++;
-      return false;
+      return -1;
     }
+    if (length <= this.maximumPayload) {
+      const payload = this.begin(neighbor, source, destination, protocol, length, false, ttl);
+      if (payload < 0) this.#options.statistics.dropLinkFull++;
+      return payload;
+    }
+    const region = takeRegion(length);
+    this.#large = { region, neighbor, source, destination, protocol, length, ttl };
+    this.bytes = region.bytes;
+    this.view = region.view;
+    return region.offset;
+  }
+
+  /**
+   * Sends the datagram that was begun with {@link beginDatagram}, in fragments when it is larger than the MTU (RFC 791,
+   * 3.2).
+   *
+   * @returns whether every part was sent or queued.
+   */
+  commitDatagram(): boolean {
+    const large = this.#large;
+    if (large === null) {
+      this.commit();
+      return true;
+    }
+    this.#large = null;
+    const sent = this.#sendFragments(large);
+    giveRegion(large.region);
+    return sent;
+  }
+
+  #sendFragments({ region, neighbor, source, destination, protocol, length, ttl }: LargeDatagram): boolean {
     const identification = this.#nextIdentification();
-    const maximum = this.maximumPayload;
     // Every fragment but the last carries a multiple of 8 bytes.
-    const step = length <= maximum ? length : maximum & ~7;
-    let at = 0;
-    do {
+    const step = this.maximumPayload & ~7;
+    for (let at = 0; at < length; at += step) {
       const part = Math.min(step, length - at);
       const more = at + part < length;
       const payload = this.#begin(neighbor, source, destination, protocol, part, identification, false, more, at, ttl);
@@ -134,10 +174,9 @@ export class Ipv4Output {
         this.#options.statistics.dropLinkFull++;
         return false;
       }
-      this.bytes.set(this.datagram.subarray(at, at + part), payload);
+      copyBytes(region.bytes, region.offset + at, this.bytes, payload, part);
       this.commit();
-      at += part;
-    } while (at < length);
+    }
     return true;
   }
 

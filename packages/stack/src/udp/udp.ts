@@ -1,6 +1,7 @@
 import type { Ipv4 } from "../address.ts";
 import type { Neighbor } from "../arp/neighbor-table.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
+import { copyAndSum } from "../memory/packet-memory.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { PROTOCOL_UDP, readDestination, readSource, readTtl } from "../wire/ipv4.ts";
 import {
@@ -127,9 +128,12 @@ export class Udp {
       statistics.dropMalformed++;
       return;
     }
-    output.datagram.set(bytes.subarray(offset, offset + length), UDP_HEADER_LENGTH);
-    writeUdpHeader(output.datagramView, 0, source, sourcePort, destination, destinationPort, length);
     const total = UDP_HEADER_LENGTH + length;
-    if (output.sendDatagram(source, destination, PROTOCOL_UDP, total, ttl, neighbor)) statistics.udpSent++;
+    const segment = output.beginDatagram(source, destination, PROTOCOL_UDP, total, ttl, neighbor);
+    if (segment < 0) return;
+    const { view } = output;
+    const payloadSum = copyAndSum(bytes, offset, output.bytes, view, segment + UDP_HEADER_LENGTH, length);
+    writeUdpHeader(view, segment, source, sourcePort, destination, destinationPort, length, payloadSum);
+    if (output.commitDatagram()) statistics.udpSent++;
   }
 }

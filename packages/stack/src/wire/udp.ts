@@ -45,9 +45,10 @@ export function readUdpLength(view: DataView, segment: number): number {
 }
 
 /**
- * Writes the header in front of a payload that is already in place, checksum included.
+ * Writes the header, checksum included.
  *
  * @param payloadLength - bytes of payload.
+ * @param payloadSum - the sum of the payload.
  */
 export function writeUdpHeader(
   view: DataView,
@@ -57,13 +58,14 @@ export function writeUdpHeader(
   destination: Ipv4,
   destinationPort: number,
   payloadLength: number,
+  payloadSum: number,
 ): void {
   const length = UDP_HEADER_LENGTH + payloadLength;
   view.setUint16(segment, sourcePort);
   view.setUint16(segment + 2, destinationPort);
   view.setUint16(segment + 4, length);
-  view.setUint16(segment + 6, 0);
-  const checksum = complement(pseudoHeaderSum(source, destination, PROTOCOL_UDP, length) + sum(view, segment, length));
+  const headerSum = pseudoHeaderSum(source, destination, PROTOCOL_UDP, length) + sourcePort + destinationPort + length;
+  const checksum = complement(headerSum + payloadSum);
   // Zero would mean "no checksum"; its one's complement equal is sent instead (RFC 768).
   view.setUint16(segment + 6, checksum === 0 ? 0xffff : checksum);
 }
