@@ -180,7 +180,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** It is in the queue for a turn, or has so many frames left of one. */
   isWaiting = false;
   turnFrames = 0;
-  /** It had to wait, and has not sent everything since. */
+  /** It was held back, and has not sent everything since. */
   isBacklogged = false;
   /** Bytes that may be sent now, while the connection is paced, and when that was reckoned. */
   paceTokens = 0;
@@ -519,6 +519,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.outOfOrder.clear();
     this.blocks = null;
     this.sent.clear();
+    this.#shared.load.relieved(this);
     this.sendBuffer.clear();
     const { handler } = this;
     this.handler = null;

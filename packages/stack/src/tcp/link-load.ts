@@ -1,6 +1,6 @@
 import { State, type TcpConnection } from "./connection.ts";
 
-/** A flow that has little in flight may have two frames as long as the ring has room, whoever waits. */
+/** What a flow may always have in flight while few share the link, and one that sends little while many do. */
 const FLOOR = 2;
 /** What a flow may have in flight after its turn, when so many share the link that they take turns: this part of the ring. */
 const TURN_PART = 16;
@@ -25,12 +25,13 @@ const BURST_MS = 2;
  * long: what is not acknowledged is in the ring or was just taken out of it. So the frames in flight, of all flows
  * together, are kept to the ring's size. How much of it one flow may take follows what is free (the dynamic threshold of
  * shared-memory switches: Choudhury and Hahne 1998), so that one that stops acknowledging keeps no more than it had.
- * An eighth of the ring is kept for newcomers and flows that send little: until they have to wait they may have two frames
- * in flight as long as the ring is not full.
+ * An eighth of the ring is kept for newcomers: each may have two frames in flight, however full it is. So with the few flows
+ * that share it this way never more is in flight than the ring holds.
  *
- * Where a share comes to less than a sixteenth of the ring, the flows take turns instead, first come, first served:
- * a thousand flows with a frame or two each would cost a visit of each for every frame, and overflow the ring. A turn fills
- * up what the flow has in flight, as soon as acknowledgments have made room.
+ * With more flows than sixteenths of the ring a share would come to a few frames: a visit of each flow for every frame, and
+ * two frames of each are more than the ring holds. So the flows that have more to send take turns, first come, first served.
+ * A turn fills up what the flow has in flight to a sixteenth of the ring, as soon as acknowledgments have made room. The rest
+ * of the ring is then for flows that send little.
  *
  * What is lost is not in flight any more once that is known, at the latest by the retransmission timeout. From there until
  * an acknowledgment comes the flow is not counted, so that flows which nobody acknowledges cannot fill the ring.
@@ -47,6 +48,8 @@ export class LinkLoad {
   /** Flows that wait for their turn, from {@link #head} on. */
   #waiting: TcpConnection[] = [];
   #head = 0;
+  /** Flows that have more to send than they may. */
+  #backlogged = 0;
 
   /** @param ring - frames that the peer's receive ring holds. */
   constructor(ring: number) {
@@ -63,7 +66,8 @@ export class LinkLoad {
     const isFarAway = connection.roundTrip.lowest > LONG_ROUND_TRIP_MS;
     if (isFarAway === connection.isFarAway || (isFarAway && this.frames > this.#ring >> 2)) return;
     connection.isFarAway = isFarAway;
-    connection.sent.countOn(isFarAway ? null : this);
+    if (isFarAway) this.#leaves(connection);
+    else connection.sent.countOn(this);
   }
 
   /**
@@ -77,13 +81,16 @@ export class LinkLoad {
       connection.turnFrames--;
       return true;
     }
-    const isCrowded = this.#head < this.#waiting.length;
-    if (!isCrowded && inFlight < SHARE_OF_FREE * (this.#shared - this.frames)) return true;
-    // The rest of the ring is for those who send little: not for who had to wait and still has a backlog.
-    if (!connection.isBacklogged && inFlight < FLOOR && this.frames < this.#ring) return true;
-    connection.isBacklogged = true;
+    const takesTurns = this.#takesTurns;
+    if (!takesTurns && inFlight < SHARE_OF_FREE * (this.#shared - this.frames)) return true;
+    const isNewcomer = inFlight < FLOOR && !(takesTurns && connection.isBacklogged);
+    if (isNewcomer && this.frames < this.#ring) return true;
+    if (!connection.isBacklogged) {
+      connection.isBacklogged = true;
+      this.#backlogged++;
+    }
     // One with more has acknowledgments on their way, which bring it back here.
-    if (inFlight < this.#turn && !connection.isWaiting) {
+    if (inFlight < (takesTurns ? this.#turn : FLOOR) && !connection.isWaiting) {
       connection.isWaiting = true;
       this.#waiting.push(connection);
     }
@@ -102,8 +109,9 @@ export class LinkLoad {
         this.#head = 0;
       }
       connection.isWaiting = false;
-      connection.turnFrames = this.#turn - connection.sent.segmentsInFlight;
-      if (connection.turnFrames > 0 && connection.state !== State.closed) return connection;
+      if (connection.state === State.closed) continue;
+      if (this.#takesTurns) connection.turnFrames = Math.max(0, this.#turn - connection.sent.segmentsInFlight);
+      return connection;
     }
     return null;
   }
@@ -113,9 +121,25 @@ export class LinkLoad {
     connection.turnFrames = 0;
   }
 
+  /** A flow has sent all it had, or is gone. */
+  relieved(connection: TcpConnection): void {
+    if (!connection.isBacklogged) return;
+    connection.isBacklogged = false;
+    this.#backlogged--;
+  }
+
   /** Nothing of what a flow has in flight was acknowledged in time: it is not counted until something is. */
   timedOut(connection: TcpConnection): void {
     connection.isFarAway = true;
+    this.#leaves(connection);
+  }
+
+  get #takesTurns(): boolean {
+    return this.#backlogged * this.#turn > this.#shared;
+  }
+
+  #leaves(connection: TcpConnection): void {
+    this.relieved(connection);
     connection.sent.countOn(null);
   }
 

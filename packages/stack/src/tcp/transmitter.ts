@@ -145,7 +145,7 @@ export class Transmitter {
       const finUnsent = connection.finQueued && unsent >= 0;
       if (unsent <= 0 && !finUnsent) {
         connection.probeAt = NEVER;
-        connection.isBacklogged = false;
+        if (connection.isBacklogged) this.#options.load.relieved(connection);
         return "done";
       }
       const room = connection.sendWindow - sequenceDistance(connection.sendNext, connection.sendUnacknowledged);
