@@ -16,7 +16,7 @@ import {
   readValid,
   seededRandom,
 } from "./testing/messages.ts";
-import { closedPort, type Received, tcpServer, udpServer } from "./testing/servers.ts";
+import { closedPort, heldServer, isPortFree, type Received, tcpServer, udpServer } from "./testing/servers.ts";
 
 /** Long enough never to be waited for. */
 const NEVER = 60_000;
@@ -47,17 +47,8 @@ const silent = () => udpServer(() => {});
 
 /** A server that hands over its queries one after the other. */
 async function held() {
-  const waiting: ((received: Received) => void)[] = [];
-  const arrived: Received[] = [];
-  const server = await udpServer((received) => {
-    const next = waiting.shift();
-    if (next === undefined) arrived.push(received);
-    else next(received);
-  });
-  const next = (): Promise<Received> => {
-    const received = arrived.shift();
-    return received === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(received);
-  };
+  const server = await heldServer();
+  const { next } = server;
   /** Waits until the server has what was sent to it before: a datagram of our own comes after that. */
   const settled = async () => {
     const probe = createSocket("udp4");
@@ -68,7 +59,7 @@ async function held() {
     probe.close();
     server.received.splice(server.received.indexOf(received.message), 1);
   };
-  return { ...server, next, settled };
+  return { ...server, settled };
 }
 
 /** Forwards with the time-outs that hold when none are given. */
@@ -80,7 +71,7 @@ function forwardWithDefaults(servers: readonly ServerAddress[]): Promise<Uint8Ar
 
 /** Runs `start` so that its timers, and those that follow, go off only when the test says so. */
 function virtualTime<T>(start: () => T): T {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
   onTestFinished(() => {
     vi.useRealTimers();
   });
@@ -128,15 +119,16 @@ describe("over UDP", () => {
     expect(asked).toEqual(Buffer.from(message));
   });
 
-  test("each query has a port of its own and a random id", async () => {
+  test("simultaneous queries have several ports and random ids", async () => {
     const waiting: Received[] = [];
     const server = await udpServer((received) => {
       if (waiting.push(received) < 20) return;
       for (const { message, reply } of waiting) reply(answerWith(message, "192.0.2.1"));
     });
     const forwarder = forwarderTo([server.address]);
-    await Promise.all(Array.from({ length: 20 }, () => forwarder.forward(query, "udp")));
-    expect(new Set(waiting.map(({ port }) => port)).size).toBe(20);
+    const answers = await Promise.all(Array.from({ length: 20 }, () => forwarder.forward(query, "udp")));
+    expect(answers.map(addressIn)).toEqual(new Array(20).fill("192.0.2.1"));
+    expect(new Set(waiting.map(({ port }) => port)).size).toBeGreaterThan(3);
     expect(new Set(server.received.map(messageId)).size).toBeGreaterThan(15);
   });
 
@@ -409,6 +401,22 @@ test("close gives up a query that a server has", async () => {
   await server.next();
   forwarder.close();
   expect(await answer).toBeNull();
+});
+
+test("close leaves no socket and no timer", async () => {
+  const server = await held();
+  const forwarder = virtualTime(() => new Forwarder({ source: fixedServers([server.address]) }));
+  const answers = [forwarder.forward(query, "udp"), forwarder.forward(query, "udp")];
+  const [first, second] = [await server.next(), await server.next()];
+  first.reply(answerWith(first.message, "192.0.2.1"));
+  await Promise.race(answers);
+  forwarder.close();
+  await Promise.all(answers);
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+  for (const { port } of [first, second]) {
+    await vi.waitFor(async () => expect(await isPortFree(port)).toBe(true));
+  }
 });
 
 test("a server is asked over IPv6", async () => {

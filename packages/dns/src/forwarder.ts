@@ -1,10 +1,12 @@
 /** Asking the servers of the host. */
+import { Bag, type BagItem } from "./bag.ts";
 import type { Transport } from "./context.ts";
+import type { Exchange, ExchangeHandler } from "./exchange.ts";
 import type { DnsLogger } from "./logger.ts";
 import { messageRcode, type Query, Rcode } from "./message.ts";
 import { formatServerAddress } from "./server-address.ts";
 import type { ServerSet, ServerSource } from "./server-source.ts";
-import { type Exchange, startExchange } from "./upstream.ts";
+import { Upstreams } from "./upstreams.ts";
 
 export interface ForwarderOptions {
   readonly source: ServerSource;
@@ -19,10 +21,18 @@ const SERVER_TIMEOUT = 2000;
 const TOTAL_TIMEOUT = 5000;
 const ATTEMPTS = 2;
 
+/**
+ * How often it is looked whether a query has waited for long enough, in milliseconds, which is how much later a wait may
+ * end. It spares each query two timers of its own.
+ */
+const TICK = 20;
+
 /** Forwards queries as they came. */
 export class Forwarder {
   readonly #options: ForwarderOptions;
-  readonly #pending = new Set<Forwarding>();
+  readonly #upstreams = new Upstreams();
+  readonly #pending = new Bag<Forwarding>();
+  #tickTimer: NodeJS.Timeout | undefined;
   #warnedOfNoServer = false;
   #closed = false;
 
@@ -37,7 +47,7 @@ export class Forwarder {
    */
   forward(query: Query, transport: Transport): Promise<Uint8Array | null> {
     if (this.#closed) return Promise.resolve(null);
-    const { source, serverTimeout = SERVER_TIMEOUT, totalTimeout = TOTAL_TIMEOUT, logger } = this.#options;
+    const { source, logger } = this.#options;
     const set = source.current();
     if (set.servers.length === 0) {
       if (!this.#warnedOfNoServer) logger?.warn({}, "there is no name server to ask: names outside the zones fail");
@@ -46,17 +56,12 @@ export class Forwarder {
     }
     this.#warnedOfNoServer = false;
     return new Promise((resolve) => {
-      const forwarding: Forwarding = new Forwarding(query, transport, set, {
-        // A longer wait gains nothing, since a slow server is listened to until the end.
-        serverTimeout: Math.min(set.serverTimeout ?? serverTimeout, serverTimeout),
-        totalTimeout,
-        logger,
-        done: (answer) => {
-          this.#pending.delete(forwarding);
-          resolve(answer);
-        },
+      const forwarding: Forwarding = new Forwarding(query, transport, set, this.#upstreams, this.#options, (answer) => {
+        this.#pending.remove(forwarding);
+        resolve(answer);
       });
       this.#pending.add(forwarding);
+      this.#tickTimer ??= setTimeout(() => this.#tick(), TICK);
       forwarding.start();
     });
   }
@@ -64,101 +69,155 @@ export class Forwarder {
   /** Gives up every query, and each one that comes later. */
   close(): void {
     this.#closed = true;
-    for (const forwarding of [...this.#pending]) forwarding.finish();
+    clearTimeout(this.#tickTimer);
+    for (const forwarding of this.#pending.snapshot()) forwarding.finish();
+    this.#upstreams.retireSockets();
   }
-}
 
-interface ForwardingOptions {
-  readonly serverTimeout: number;
-  readonly totalTimeout: number;
-  readonly logger: DnsLogger | undefined;
-  readonly done: (answer: Uint8Array | null) => void;
+  #tick(): void {
+    const now = performance.now();
+    for (const forwarding of this.#pending.snapshot()) forwarding.tick(now);
+    this.#tickTimer = this.#pending.size === 0 ? undefined : setTimeout(() => this.#tick(), TICK);
+  }
 }
 
 /**
  * One query on its way. A server that was slow goes on being listened to while the next is asked: the first useful
  * answer counts, whoever gives it.
  */
-class Forwarding {
+class Forwarding implements BagItem {
+  bagIndex = 0;
   readonly #query: Query;
   readonly #transport: Transport;
   readonly #set: ServerSet;
-  readonly #options: ForwardingOptions;
+  readonly #upstreams: Upstreams;
+  readonly #options: ForwarderOptions;
+  readonly #done: (answer: Uint8Array | null) => void;
   /** The servers that were asked and have not answered or failed, by their index. */
-  readonly #exchanges = new Map<number, Exchange>();
+  readonly #exchanges: (Exchange | null)[] = [];
+  /** How many those are. */
+  #asked = 0;
   /** The next step: each server once in order, then those that said nothing once more. */
   #step = 0;
-  #stepTimer: NodeJS.Timeout | undefined;
-  #deadline: NodeJS.Timeout | undefined;
+  #nextStep = Number.POSITIVE_INFINITY;
+  #deadline = Number.POSITIVE_INFINITY;
   /** The answer of a server that cannot help, for when no other can either. */
   #unhelpful: Uint8Array | null = null;
   #finished = false;
 
-  constructor(query: Query, transport: Transport, set: ServerSet, options: ForwardingOptions) {
+  constructor(
+    query: Query,
+    transport: Transport,
+    set: ServerSet,
+    upstreams: Upstreams,
+    options: ForwarderOptions,
+    done: (answer: Uint8Array | null) => void,
+  ) {
     this.#query = query;
     this.#transport = transport;
     this.#set = set;
+    this.#upstreams = upstreams;
     this.#options = options;
+    this.#done = done;
   }
 
   start(): void {
-    this.#deadline = setTimeout(() => this.finish(), this.#options.totalTimeout);
-    this.#advance();
+    const now = performance.now();
+    this.#deadline = now + (this.#options.totalTimeout ?? TOTAL_TIMEOUT);
+    this.#advance(now);
+  }
+
+  /** Does what is due at `now`. */
+  tick(now: number): void {
+    if (now >= this.#deadline) this.finish();
+    else if (now >= this.#nextStep) this.#advance(now);
   }
 
   /** Ends with `answer`, or with the best there is. Idempotent. */
   finish(answer: Uint8Array | null = this.#unhelpful): void {
     if (this.#finished) return;
     this.#finished = true;
-    clearTimeout(this.#stepTimer);
-    clearTimeout(this.#deadline);
-    for (const exchange of this.#exchanges.values()) exchange.close();
-    this.#options.done(answer);
+    for (const exchange of this.#exchanges) exchange?.close();
+    this.#done(answer);
   }
 
-  #advance(): void {
-    clearTimeout(this.#stepTimer);
+  /** A server has answered. */
+  answered(index: number, message: Uint8Array): void {
+    this.#exchanges[index] = null;
+    this.#asked--;
+    const rcode = messageRcode(message);
+    // These say that this server cannot help, not that the name has no answer.
+    if (rcode === Rcode.SERVFAIL || rcode === Rcode.REFUSED || rcode === Rcode.NOTIMP) {
+      this.#unhelpful ??= message;
+      this.#gaveUp(index);
+    } else {
+      this.finish(message);
+    }
+  }
+
+  /** A server cannot be asked. */
+  failed(index: number, error: Error): void {
+    this.#exchanges[index] = null;
+    this.#asked--;
+    const fields = { server: formatServerAddress(this.#set.servers[index]), reason: error.message };
+    this.#options.logger?.debug(fields, "a name server cannot be asked");
+    this.#gaveUp(index);
+  }
+
+  #advance(now: number): void {
     const { servers, attempts } = this.#set;
     const steps = servers.length * (attempts ?? ATTEMPTS);
     while (this.#step < steps) {
       const step = this.#step++;
       if (step < servers.length) {
-        this.#exchanges.set(step, this.#ask(step));
+        this.#ask(step);
       } else {
-        const exchange = this.#exchanges.get(step % servers.length);
-        if (exchange === undefined) continue;
+        const exchange = this.#exchanges[step % servers.length];
+        if (exchange === null) continue;
         exchange.resend();
       }
-      this.#stepTimer = setTimeout(() => this.#advance(), this.#options.serverTimeout);
+      this.#nextStep = now + this.#serverTimeout();
       return;
     }
     // Nothing is left to ask; a late answer still counts until the deadline.
-    if (this.#exchanges.size === 0) this.finish();
+    this.#nextStep = Number.POSITIVE_INFINITY;
+    if (this.#asked === 0) this.finish();
   }
 
-  #ask(index: number): Exchange {
+  #serverTimeout(): number {
+    const { serverTimeout = SERVER_TIMEOUT } = this.#options;
+    // A longer wait gains nothing, since a slow server is listened to until the end.
+    return Math.min(this.#set.serverTimeout ?? serverTimeout, serverTimeout);
+  }
+
+  #ask(index: number): void {
     const server = this.#set.servers[index];
-    return startExchange(this.#transport, server, this.#query, {
-      answered: (message) => {
-        this.#exchanges.delete(index);
-        const rcode = messageRcode(message);
-        // These say that this server cannot help, not that the name has no answer.
-        if (rcode !== Rcode.SERVFAIL && rcode !== Rcode.REFUSED && rcode !== Rcode.NOTIMP) return this.finish(message);
-        this.#unhelpful ??= message;
-        this.#gaveUp(index);
-      },
-      failed: (error) => {
-        this.#exchanges.delete(index);
-        const fields = { server: formatServerAddress(server), reason: error.message };
-        this.#options.logger?.debug(fields, "a name server cannot be asked");
-        this.#gaveUp(index);
-      },
-    });
+    this.#asked++;
+    this.#exchanges[index] = this.#upstreams.ask(this.#transport, server, this.#query, new AskedServer(this, index));
   }
 
   /** Goes on at once when the server that was asked last will not answer, or when none is left. */
   #gaveUp(index: number): void {
     const last = (this.#step - 1) % this.#set.servers.length;
-    if (index === last || this.#exchanges.size === 0) this.#advance();
+    if (index === last || this.#asked === 0) this.#advance(performance.now());
+  }
+}
+
+/** Tells a {@link Forwarding} what one server said. */
+class AskedServer implements ExchangeHandler {
+  readonly #forwarding: Forwarding;
+  readonly #index: number;
+
+  constructor(forwarding: Forwarding, index: number) {
+    this.#forwarding = forwarding;
+    this.#index = index;
+  }
+
+  answered(message: Uint8Array): void {
+    this.#forwarding.answered(this.#index, message);
+  }
+
+  failed(error: Error): void {
+    this.#forwarding.failed(this.#index, error);
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { isAnswerTo, readQuery, readQuestion, setMessageId } from "./message.ts";
+import { isAnswerTo, messageId, readQuery, readQuestion, setMessageId } from "./message.ts";
 import { answerWith, errorFor, hostileMessage, queryMessage, readValid, seededRandom } from "./testing/messages.ts";
 
 /** A query whose name has these labels, byte for byte. */
@@ -147,6 +147,44 @@ describe("isAnswerTo", () => {
     expect(isAnswerTo(errorFor(queryMessage("a.example", "AAAA", { id: 7 }), 0), query, 7)).toBe(false);
     expect(isAnswerTo(errorFor(queryMessage("a.example", "A", { id: 7, class: "CH" }), 0), query, 7)).toBe(false);
     expect(isAnswerTo(message, query, 7)).toBe(false);
+  });
+
+  test("takes for two cases of one letter only what is that", () => {
+    const asked = queryWithLabels([[0x41, 0x40, 0x5b, 0x01, 0x7a, 0xc1]]);
+    const answered = (offset: number, byte: number) => {
+      const message = asked.slice();
+      message[2] |= 0x80;
+      message[offset] = byte;
+      return isAnswerTo(message, readValid(asked), messageId(asked));
+    };
+    const name = 13;
+    expect([answered(name, 0x61), answered(name + 4, 0x5a)]).toEqual([true, true]);
+    // A byte that differs from the one that was asked for in the bit of the case alone, but is no letter.
+    expect([answered(name + 1, 0x60), answered(name + 2, 0x7b), answered(name + 3, 0x21)]).toEqual([
+      false,
+      false,
+      false,
+    ]);
+    expect([answered(name + 5, 0xe1), answered(12, 0x26)]).toEqual([false, false]);
+    // The type and the class are no letters either.
+    const typed = queryMessage("a.example", "A");
+    typed[typed.length - 3] = 0x41;
+    const other = typed.slice();
+    other[2] |= 0x80;
+    expect(isAnswerTo(other, readValid(typed), messageId(typed))).toBe(true);
+    other[other.length - 3] = 0x61;
+    expect(isAnswerTo(other, readValid(typed), messageId(typed))).toBe(false);
+  });
+
+  test("refuses a question that is cut off, or that only begins like the one asked", () => {
+    const answer = Uint8Array.from(answerWith(message, "192.0.2.1"));
+    for (let length = 0; length < message.length; length++) {
+      expect(isAnswerTo(answer.subarray(0, length), query, 7)).toBe(false);
+    }
+    expect(isAnswerTo(answer.subarray(0, message.length), query, 7)).toBe(true);
+    for (const name of ["a.example.example", "a.exampl", "a", "."]) {
+      expect(isAnswerTo(answerWith(queryMessage(name, "A", { id: 7 }), "192.0.2.1"), query, 7)).toBe(false);
+    }
   });
 
   test("takes an error without a question, but no other answer without one", () => {

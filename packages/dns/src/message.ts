@@ -9,6 +9,9 @@ export const HEADER_LENGTH = 12;
 /** The longest message that the length prefix of TCP can announce (RFC 1035, 4.2.2). */
 export const MAX_MESSAGE_LENGTH = 65_535;
 
+/** How many ids there are (RFC 1035, 4.1.1). */
+export const ID_COUNT = 0x10000;
+
 /** Bits of the second header word (RFC 1035, 4.1.1; AD and CD: RFC 4035, 3.1.6 and 3.2.2). */
 export const Flag = { QR: 0x8000, AA: 0x0400, TC: 0x0200, RD: 0x0100, RA: 0x0080, AD: 0x0020, CD: 0x0010 } as const;
 
@@ -26,6 +29,8 @@ const RCODE_MASK = 0x000f;
 const POINTER_BITS = 0xc0;
 const DNSSEC_OK = 0x8000;
 const MAX_NAME_LENGTH = 255;
+/** Bytes of a question after its name: the type and the class (RFC 1035, 4.1.2). */
+const QUESTION_FIXED_LENGTH = 4;
 
 /** The question of a message. */
 export interface Question {
@@ -108,14 +113,14 @@ export function readQuestion(message: Uint8Array): Question | undefined {
     written.push(labelText(message, offset, length));
     offset += length;
   }
-  if (offset + 4 > message.length) return undefined;
+  if (offset + QUESTION_FIXED_LENGTH > message.length) return undefined;
   const name = written.length === 0 ? "." : written.join(".");
   return {
     name,
     labels: written.map((label) => label.toLowerCase()),
     type: word(message, offset),
     class: word(message, offset + 2),
-    end: offset + 4,
+    end: offset + QUESTION_FIXED_LENGTH,
   };
 }
 
@@ -189,13 +194,23 @@ export function isAnswerTo(message: Uint8Array, query: Query, id: number): boole
   if (message.length < HEADER_LENGTH || messageId(message) !== id) return false;
   if ((messageFlags(message) & (Flag.QR | OPCODE_MASK)) !== Flag.QR) return false;
   if (word(message, 4) === 0) return messageRcode(message) !== Rcode.NOERROR;
-  const answered = word(message, 4) === 1 ? readQuestion(message) : undefined;
-  const asked = query.question;
-  return (
-    answered !== undefined &&
-    answered.type === asked.type &&
-    answered.class === asked.class &&
-    answered.labels.length === asked.labels.length &&
-    answered.labels.every((label, index) => label === asked.labels[index])
-  );
+  return word(message, 4) === 1 && isSameQuestion(message, query);
+}
+
+/** Whether the question of `message` is that of `query`, which was read: it follows the header, and has no pointers. */
+function isSameQuestion(message: Uint8Array, query: Query): boolean {
+  const { message: asked, question } = query;
+  if (message.length < question.end) return false;
+  const nameEnd = question.end - QUESTION_FIXED_LENGTH;
+  for (let offset = HEADER_LENGTH; offset < question.end; offset++) {
+    const [one, other] = [message[offset], asked[offset]];
+    if (one !== other && (offset >= nameEnd || !isSameLetter(one, other))) return false;
+  }
+  return true;
+}
+
+/** Whether two different bytes are the two cases of a letter. The length of a label is below all letters. */
+function isSameLetter(one: number, other: number): boolean {
+  const lower = one | 0x20;
+  return lower === (other | 0x20) && lower >= 0x61 && lower <= 0x7a;
 }

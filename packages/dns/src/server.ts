@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import type { QueryContext, Transport } from "./context.ts";
 import type { DnsLogger } from "./logger.ts";
-import { MAX_MESSAGE_LENGTH, type Query, readQuery } from "./message.ts";
+import { MAX_MESSAGE_LENGTH, readQuery } from "./message.ts";
 import type { QueryResolver, Resolution } from "./resolver.ts";
 import { buildErrorHeader, buildServFail, limitResponse, udpLimit } from "./response.ts";
 import { StreamSession } from "./stream-session.ts";
@@ -108,25 +108,22 @@ export class DnsServer {
       this.statistics.formErr++;
       return buildErrorHeader(message, reading.rcode);
     }
-    const { message: response, origin } = await this.#resolve(reading.query, context, transport);
+    const { query } = reading;
+    let resolution: Resolution | null = null;
+    if (this.#inProgress < this.#maxInProgress) {
+      this.#inProgress++;
+      try {
+        resolution = await this.#resolver.resolve(query, context, transport);
+      } catch (error) {
+        this.#logger?.warn({ err: error, name: query.question.name }, "a query could not be resolved");
+      }
+      this.#inProgress--;
+    }
+    const { message: response, origin } = resolution ?? { message: buildServFail(query), origin: "failure" };
     if (origin === "local") this.statistics.answeredLocally++;
     else if (origin === "upstream") this.statistics.forwarded++;
     else this.statistics.failures++;
-    const limit = transport === "udp" ? udpLimit(reading.query) : MAX_MESSAGE_LENGTH;
-    return limitResponse(response, reading.query, limit);
-  }
-
-  async #resolve(query: Query, context: QueryContext, transport: Transport): Promise<Resolution> {
-    const failure = (): Resolution => ({ message: buildServFail(query), origin: "failure" });
-    if (this.#inProgress >= this.#maxInProgress) return failure();
-    this.#inProgress++;
-    try {
-      return await this.#resolver.resolve(query, context, transport);
-    } catch (error) {
-      this.#logger?.warn({ err: error, name: query.question.name }, "a query could not be resolved");
-      return failure();
-    } finally {
-      this.#inProgress--;
-    }
+    const limit = transport === "udp" ? udpLimit(query) : MAX_MESSAGE_LENGTH;
+    return limitResponse(response, query, limit);
   }
 }

@@ -153,6 +153,14 @@ describe("look-ups by address", () => {
     });
   });
 
+  test("are not ours when no name has an address", () => {
+    const empty = new Zones([{ name: "lab", records: [] }]);
+    for (const name of ["1.0.0.10.in-addr.arpa", "arpa"]) {
+      expect(empty.answer(readValid(queryMessage(name, "PTR")), context)).toBeNull();
+    }
+    expect(ask(empty, "db.lab", "A")).toMatchObject({ rcode: 3 });
+  });
+
   test("of other addresses are not ours", () => {
     for (const name of ["9.65.168.192.in-addr.arpa", "65.168.192.in-addr.arpa", "01.65.168.192.in-addr.arpa"]) {
       expect(zones.answer(readValid(queryMessage(name, "PTR")), context)).toBeNull();

@@ -29,6 +29,9 @@ export interface Zone {
 /** How long an answer may be kept, in seconds: short, because an address may change with the next configuration. */
 const TTL = 60;
 
+/** Below it are the names of addresses (RFC 1035, 3.5). */
+const ADDRESS_TOP_LABEL = "arpa";
+
 /** A record as it is stored: its data depends on who asks. */
 interface StoredRecord {
   readonly type: number;
@@ -52,6 +55,8 @@ interface HostAddress {
  */
 export class Zones {
   readonly #zones = new Map<string, ZoneNames>();
+  /** The last labels of all names that are ours: most names are known not to be by theirs. */
+  readonly #topLabels = new Set<string>();
   /** The names of fixed addresses, and the addresses that depend on who asks. */
   readonly #hosts = new Map<Ipv4, string[]>();
   readonly #dynamicHosts: HostAddress[] = [];
@@ -64,6 +69,7 @@ export class Zones {
       if (names === undefined) {
         names = new Map([[origin, []]]);
         this.#zones.set(origin, names);
+        this.#topLabels.add(origin.slice(origin.lastIndexOf(".") + 1));
       }
       for (const record of zone.records) this.#add(names, origin, record);
     }
@@ -86,6 +92,7 @@ export class Zones {
       if (known === undefined) this.#hosts.set(fixed, [name]);
       else if (!known.includes(name)) known.push(name);
     }
+    this.#topLabels.add(ADDRESS_TOP_LABEL);
     names.get(name)?.push({
       type: Type.A,
       answer(owner, context) {
@@ -98,10 +105,12 @@ export class Zones {
   /** Answers a query for one of our names; null for a name that is not ours. */
   answer(query: Query, context: QueryContext): Uint8Array | null {
     const { question, edns } = query;
+    const topLabel = question.labels.at(-1);
+    if (topLabel === undefined || !this.#topLabels.has(topLabel)) return null;
     const key = question.labels.join(".");
     const hosts = this.#hostNames(question.labels, context);
     // An address of ours outside every zone is a zone of its own, as a delegation of one name would make it.
-    const origin = this.#originOf(question.labels) ?? (hosts.length > 0 ? key : null);
+    const origin = this.#originOf(key) ?? (hosts.length > 0 ? key : null);
     if (origin === null) return null;
 
     if (edns !== null && edns.version > 0) return buildResponse(query, { rcode: Rcode.BADVERS });
@@ -111,8 +120,7 @@ export class Zones {
 
     const records = this.#zones.get(origin)?.get(key);
     const wants = (type: number) => question.type === type || question.type === Type.ANY;
-    const soa = startOfAuthority(origin);
-    const answers: Answer[] = key === origin && wants(Type.SOA) ? [soa] : [];
+    const answers: Answer[] = key === origin && wants(Type.SOA) ? [startOfAuthority(origin)] : [];
     for (const record of records ?? []) {
       const answer = wants(record.type) ? record.answer(question.name, context) : null;
       if (answer !== null) answers.push(answer);
@@ -127,22 +135,23 @@ export class Zones {
       authoritative: true,
       answers,
       // No data and no name are told apart by the response code; both carry the SOA (RFC 2308, section 2).
-      authorities: answers.length === 0 ? [soa] : [],
+      authorities: answers.length === 0 ? [startOfAuthority(origin)] : [],
     });
   }
 
   /** The name of the innermost zone that holds a name. */
-  #originOf(labels: readonly string[]): string | null {
-    for (let index = 0; index < labels.length; index++) {
-      const suffix = labels.slice(index).join(".");
+  #originOf(name: string): string | null {
+    for (let suffix = name; ; ) {
       if (this.#zones.has(suffix)) return suffix;
+      const dot = suffix.indexOf(".");
+      if (dot < 0) return null;
+      suffix = suffix.slice(dot + 1);
     }
-    return null;
   }
 
   /** The names of the address that a name below in-addr.arpa stands for (RFC 1035, 3.5). */
   #hostNames(labels: readonly string[], context: QueryContext): readonly string[] {
-    if (labels.length !== 6 || labels[4] !== "in-addr" || labels[5] !== "arpa") return [];
+    if (labels.length !== 6 || labels[4] !== "in-addr" || labels[5] !== ADDRESS_TOP_LABEL) return [];
     let address: Ipv4;
     try {
       address = parseIpv4(labels.slice(0, 4).reverse().join("."));

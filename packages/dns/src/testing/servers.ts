@@ -37,6 +37,36 @@ export async function udpServer(handle: (received: Received) => void): Promise<T
   return { address: { address: LOOPBACK, family: 4, port: socket.address().port }, received };
 }
 
+/** A UDP server that hands over its queries one after the other. */
+export async function heldServer(): Promise<TestServer & { next(): Promise<Received> }> {
+  const waiting: ((received: Received) => void)[] = [];
+  const arrived: Received[] = [];
+  const server = await udpServer((received) => {
+    const next = waiting.shift();
+    if (next === undefined) arrived.push(received);
+    else next(received);
+  });
+  const next = (): Promise<Received> => {
+    const received = arrived.shift();
+    return received === undefined ? new Promise((resolve) => waiting.push(resolve)) : Promise.resolve(received);
+  };
+  return { ...server, next };
+}
+
+/** Whether no UDP socket has this port. */
+export async function isPortFree(port: number): Promise<boolean> {
+  const socket = createSocket("udp4");
+  socket.bind(port);
+  try {
+    await once(socket, "listening");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.close();
+  }
+}
+
 /** A TCP server that hands each query to `handle`. */
 export async function tcpServer(handle: (received: Received, socket: Socket) => void): Promise<TestServer> {
   const received: Uint8Array[] = [];
