@@ -23,7 +23,8 @@ const mtu = Number(values.mtu);
 const bytes = Number(values.bytes);
 const flows = Number(values.flows);
 if (!Number.isInteger(mtu) || mtu < 576 || mtu > 65_520) throw new Error(`--mtu ${values.mtu} is not 576 to 65520`);
-if (!Number.isInteger(flows) || flows < 1 || flows > 10_000) throw new Error(`--flows ${values.flows} is not 1 to 10000`);
+if (!Number.isInteger(flows) || flows < 1 || flows > 10_000)
+  throw new Error(`--flows ${values.flows} is not 1 to 10000`);
 if (!Number.isInteger(bytes) || bytes < 1) throw new Error(`--bytes ${values.bytes} is not a whole number above 0`);
 
 type StackModule = typeof import("../packages/stack/src/index.ts");
