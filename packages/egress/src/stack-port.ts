@@ -18,7 +18,11 @@ export interface EchoFlow {
 
 /** What egress needs of the stack: ways to answer a guest. No method throws; what cannot be sent is dropped there. */
 export interface EgressStack {
-  /** Sends a datagram into the guest; the bytes are copied before this returns. `ttl` is 64 unless given. */
+  /**
+   * Sends a datagram into the guest; the bytes are copied before this returns. `ttl` is 64 unless given.
+   *
+   * @returns false when it was dropped, as one is for which the link to the guest has no room.
+   */
   udpSend(
     source: Ipv4,
     sourcePort: number,
@@ -28,7 +32,7 @@ export interface EgressStack {
     offset: number,
     length: number,
     ttl?: number,
-  ): void;
+  ): boolean;
 
   /**
    * Sends ICMP destination unreachable about a datagram of the guest.

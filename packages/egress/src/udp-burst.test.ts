@@ -48,13 +48,16 @@ class Recorder implements EndpointHandler {
   readonly errors: string[] = [];
   onArrival: (arrival: Arrival) => void = () => {};
   onFailure: (endpoint: UdpEndpoint) => void = () => {};
+  /** Whether the guest's link has no room for what is read directly. */
+  isFull = false;
 
   received(endpoint: UdpEndpoint, bytes: Uint8Array, _address: string, port: number): void {
     this.#arrived({ endpoint, text: Buffer.from(bytes).toString(), port });
   }
 
-  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): void {
+  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): boolean {
     this.#arrived({ endpoint, text: Buffer.from(bytes.subarray(offset, offset + length)).toString(), port: null });
+    return !this.isFull;
   }
 
   failed(endpoint: UdpEndpoint, error: NodeJS.ErrnoException): void {
@@ -166,6 +169,23 @@ describe("a burst to a connected socket", () => {
     await recorder.arrivals.until(() => recorder.errors.length > 0);
     expect(recorder.errors).toEqual(["EHOSTUNREACH"]);
     expect(receiveNow).toHaveBeenCalledTimes(1);
+  });
+
+  test("stays in the kernel's queue while the guest's link has no room", async () => {
+    const recorder = new Recorder();
+    const { send } = makeEndpoint(recorder);
+    await warmUp(recorder, send);
+    recorder.isFull = true;
+    const byEvent: number[] = [];
+    recorder.onArrival = ({ port }) => {
+      if (port !== null) byEvent.push(0);
+      else byEvent[byEvent.length - 1]++;
+    };
+    for (let count = 0; count < 100; count++) send(`${count}`);
+    await recorder.arrivals.take(100);
+    // Each of Node's own is followed by one direct read at most, which found that there is no room.
+    expect(Math.max(...byEvent)).toBe(1);
+    expect(recorder.texts).toEqual(Array.from({ length: 100 }, (_, count) => `${count}`));
   });
 
   test("that does not end does not keep another socket from its turn", async () => {

@@ -7,8 +7,8 @@ import type { UdpMapping } from "./udp-mapping.ts";
 /** What becomes of datagrams and errors that arrive at an endpoint. */
 export interface EndpointHandler {
   received(endpoint: UdpEndpoint, bytes: Uint8Array, address: string, port: number): void;
-  /** A datagram of a sibling's peer; the bytes are valid until this returns. */
-  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): void;
+  /** A datagram of a sibling's peer; the bytes are valid until this returns. False when the guest's link had no room. */
+  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): boolean;
   /** An error of the socket, or of a datagram sent through it; `address` and `port` say where it was sent. */
   failed(endpoint: UdpEndpoint, error: NodeJS.ErrnoException & { address?: string; port?: number }): void;
 }
@@ -120,8 +120,9 @@ export class UdpEndpoint {
         continue;
       }
       if (length < 0) break;
-      this.#handler.receivedFromPeer(this, bytes, offset, length);
       count++;
+      // The rest is better off in the kernel's queue until the link has room.
+      if (!this.#handler.receivedFromPeer(this, bytes, offset, length)) break;
     }
     this.#pause = count >= WORTHWHILE_BURST ? 0 : Math.min(LONGEST_PAUSE, 2 * this.#pause + 1);
     this.#untilBurst = this.#pause;

@@ -292,17 +292,24 @@ export class UdpEgress implements EndpointHandler {
     else this.#deliver(endpoint, source, port, bytes, 0, bytes.length);
   }
 
-  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): void {
+  receivedFromPeer(endpoint: UdpEndpoint, bytes: Uint8Array, offset: number, length: number): boolean {
     const { peerAddress, peerPort } = endpoint;
-    if (peerAddress !== null) this.#deliver(endpoint, peerAddress, peerPort, bytes, offset, length);
+    return peerAddress !== null && this.#deliver(endpoint, peerAddress, peerPort, bytes, offset, length);
   }
 
-  #deliver(endpoint: UdpEndpoint, source: Ipv4, port: number, bytes: Uint8Array, offset: number, length: number): void {
+  #deliver(
+    endpoint: UdpEndpoint,
+    source: Ipv4,
+    port: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+  ): boolean {
     const { mapping } = endpoint;
     this.#mappings.touch(mapping);
     endpoint.lastUsed = this.#mappings.now;
     this.#statistics.received++;
-    this.#stack.udpSend(source, port, mapping.guestAddress, mapping.guestPort, bytes, offset, length);
+    return this.#stack.udpSend(source, port, mapping.guestAddress, mapping.guestPort, bytes, offset, length);
   }
 
   failed(endpoint: UdpEndpoint, error: NodeJS.ErrnoException & { address?: string; port?: number }): void {

@@ -316,8 +316,8 @@ export class Stack {
     offset: number,
     length: number,
     ttl?: number,
-  ): void {
-    this.#udp.send(source, sourcePort, destination, destinationPort, bytes, offset, length, ttl);
+  ): boolean {
+    return this.#udp.send(source, sourcePort, destination, destinationPort, bytes, offset, length, ttl);
   }
 
   /** Sends a datagram to a MAC, whatever the address: a DHCP reply to a client that has none. */

@@ -33,9 +33,10 @@ export class FakeStack implements EgressStack {
     bytes: Uint8Array,
     offset: number,
     length: number,
-  ): void {
+  ): boolean {
     const payload = Buffer.from(bytes.slice(offset, offset + length));
     this.datagrams.push({ source, sourcePort, destination, destinationPort, payload });
+    return true;
   }
 
   udpUnreachable(code: UnreachableCode, flow: UdpFlow, from: Ipv4 | null): void {

@@ -111,6 +111,7 @@ export class Udp {
    *
    * @param length - bytes of payload, at most 65507; a longer one is dropped and counted.
    * @param neighbor - who it is sent to, when not by the route to `destination`.
+   * @returns whether all of it was sent or waits for ARP.
    */
   send(
     source: Ipv4,
@@ -122,18 +123,20 @@ export class Udp {
     length: number,
     ttl?: number,
     neighbor?: Neighbor,
-  ): void {
+  ): boolean {
     const { output, statistics } = this.#options;
     if (length > UDP_MAX_PAYLOAD) {
       statistics.dropMalformed++;
-      return;
+      return false;
     }
     const total = UDP_HEADER_LENGTH + length;
     const segment = output.beginDatagram(source, destination, PROTOCOL_UDP, total, ttl, neighbor);
-    if (segment < 0) return;
+    if (segment < 0) return false;
     const { view } = output;
     const payloadSum = copyAndSum(bytes, offset, output.bytes, view, segment + UDP_HEADER_LENGTH, length);
     writeUdpHeader(view, segment, source, sourcePort, destination, destinationPort, length, payloadSum);
-    if (output.commitDatagram()) statistics.udpSent++;
+    if (!output.commitDatagram()) return false;
+    statistics.udpSent++;
+    return true;
   }
 }
