@@ -9,6 +9,7 @@ import { formatNetwork } from "../config/values.ts";
 import type { Daemon, StartDaemon } from "../daemon-api.ts";
 import { createLogger, type Logger } from "../logging.ts";
 import { readHostRoutes, subnetClash } from "../subnet-clash.ts";
+import { limitYoungGeneration } from "../young-generation.ts";
 import { ensurePrivateFolder } from "./runtime-folder.ts";
 import { firstStopSignal } from "./stop-signals.ts";
 import { versionInfo } from "./version.ts";
@@ -50,6 +51,7 @@ export async function runUp(config: HostdConfig, loadDaemon: () => Promise<Start
   for (const warning of hostWarnings(config)) logger.warn(warning);
   let daemon: Daemon;
   try {
+    limitYoungGeneration();
     prepareSockets(config);
     const startDaemon = await loadDaemon();
     daemon = await startDaemon(config, logger);
