@@ -38,7 +38,7 @@ describe("defaults", () => {
       dns: { servers: [], resolvConf: "/etc/resolv.conf", zones: [] },
       tcp: {
         congestionControl: "cubic",
-        receiveRing: 256,
+        receiveRing: 512,
         timestamps: true,
         selectiveAcknowledgments: true,
         keepAliveSeconds: 7200,

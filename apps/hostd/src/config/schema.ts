@@ -57,7 +57,7 @@ export const DEFAULTS = {
   mac: "02:68:6f:73:74:64",
   leaseSeconds: 86_400,
   congestionControl: "cubic",
-  receiveRing: 256,
+  receiveRing: 512,
   timestamps: true,
   selectiveAcknowledgments: true,
   keepAliveSeconds: 7200,
@@ -260,7 +260,7 @@ const tcp = z.strictObject({
     default: DEFAULTS.congestionControl,
   }),
   receiveRing: key(integer(16, 65_536, "of frames "), {
-    description: "How many frames the guest's network card can hold, which is as many as are sent to it unacknowledged",
+    description: "How many frames are sent to the guest unacknowledged: what its network card holds and what waits for it on the way there",
     default: String(DEFAULTS.receiveRing),
   }),
   timestamps: key(expecting("true or false", z.boolean()), {
