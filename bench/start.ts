@@ -52,14 +52,8 @@ export class MeasuredHostd {
 
   private constructor(folder: string, command: string, nodeFlags: readonly string[]) {
     this.#folder = folder;
-    const args = [
-      resolve(command),
-      "up",
-      "--qemu",
-      `unix://${join(folder, "vm.sock")}`,
-      "--state",
-      join(folder, "state"),
-    ];
+    // With the default endpoint, and so with the control API.
+    const args = [resolve(command), "up", "--state", join(folder, "state")];
     const env = { PATH: process.env.PATH, HOME: folder, XDG_RUNTIME_DIR: folder };
     this.#began = performance.now();
     this.#child = spawn(process.execPath, [...nodeFlags, ...args], {
@@ -79,7 +73,7 @@ export class MeasuredHostd {
 
   /** Attaches a guest as soon as hostd accepts it, which is tried every millisecond, and gets it an address. */
   async attach(): Promise<{ guest: EmbeddedGuest; times: StartTimes }> {
-    const endpoint = { transport: "unix", path: join(this.#folder, "vm.sock"), mode: "dial" } as const;
+    const endpoint = { transport: "unix", path: join(this.#folder, "hostd", "vm.sock"), mode: "dial" } as const;
     const until = this.#began + READY_MS;
     for (;;) {
       const port = await dialPort(endpoint).catch((error: Error) => error);

@@ -5,10 +5,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createProgram } from "../apps/hostd/src/cli/program.ts";
+import { createProgram, fullName } from "../apps/hostd/src/cli/program.ts";
 import { configFlags } from "../apps/hostd/src/config/flags.ts";
+import { expected, valueSchema } from "../apps/hostd/src/config/key-schema.ts";
 import { knownKeys } from "../apps/hostd/src/config/keys.ts";
-import { expected, valueSchema } from "../apps/hostd/src/config/schema.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const GENERATED =
@@ -143,10 +143,11 @@ function cell(text) {
 /** The page with the help of every command. */
 function commandLinePage() {
   const action = () => {};
-  const program = createProgram("", configFlags(), { up: action, check: action, demo: action, version: action });
-  const sections = [program, ...program.commands].map((command) => {
-    const name = command === program ? "hostd" : `hostd ${command.name()}`;
-    return `## ${name}\n\n\`\`\`text\n${helpOf(command).trimEnd()}\n\`\`\`\n`;
+  const actions = { up: action, check: action, demo: action, dns: action, dnsQuery: action, version: action };
+  const program = createProgram("", configFlags(), actions);
+  const commands = program.commands.flatMap((command) => [command, ...command.commands]);
+  const sections = [program, ...commands].map((command) => {
+    return `## ${fullName(command)}\n\n\`\`\`text\n${helpOf(command).trimEnd()}\n\`\`\`\n`;
   });
   return `${COMMAND_LINE_INTRO}\n${sections.join("\n")}`;
 }

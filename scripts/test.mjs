@@ -57,9 +57,9 @@ if (unknown !== undefined) {
 }
 
 if (process.env.CI === "true" && chosen.some((name) => name === "integration" || name === "vm")) {
-  // The tests compare with tshark and run QEMU: on a fresh machine both come from Debian's packages.
-  const { ensureHostPackages } = await import("../test/vm/host-packages.ts");
-  const missing = ensureHostPackages(true);
+  // The tests compare with tshark, and run QEMU and name servers: on a fresh machine they come from Debian's packages.
+  const { ensureHostPackages, ensureNameServers } = await import("../test/vm/host-packages.ts");
+  const missing = ensureHostPackages(true) ?? ensureNameServers();
   if (missing !== undefined) {
     console.error(`test: ${missing}`);
     process.exit(1);

@@ -75,8 +75,8 @@ describe("a VM that breaks the framing", () => {
       await neighbor.ping(GATEWAY);
       const warnings = daemon.log.filter(({ level }) => level === "warn" || level === "error");
       expect(warnings).toMatchObject([
-        { level: "warn", vm: `unix://${lab.socket}`, msg: expect.stringContaining("a frame length of 0, allowed") },
-        { level: "warn", vm: `unix://${lab.socket}`, msg: expect.stringContaining("a frame length of 4294967295") },
+        { level: "warn", vm: `unix://${lab.socket}#2`, msg: expect.stringContaining("a frame length of 0, allowed") },
+        { level: "warn", vm: `unix://${lab.socket}#2`, msg: expect.stringContaining("a frame length of 4294967295") },
       ]);
       await (await lab.boot(2)).ping(GATEWAY);
     }));

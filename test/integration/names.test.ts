@@ -56,7 +56,8 @@ describe("the name server of the gateway", () => {
       const guest = await lab.boot(1);
       expect(await overUdp(guest, "www.test")).toMatchObject({ rcode: 0, addresses: ["203.0.113.80"] });
       expect(await overTcp(guest, "www.test")).toMatchObject([{ rcode: 0, addresses: ["203.0.113.80"] }]);
-      expect(lab.nameServer.queries).toEqual(["www.test", "www.test"]);
+      // What it said is kept.
+      expect(lab.nameServer.queries).toEqual(["www.test"]);
     }));
 
   it("passes on that a name does not exist, and says so itself for names of its own", () =>

@@ -30,6 +30,17 @@ const TO_BUILD: readonly HostPackage[] = [
   { name: "cpio", provides: "cpio" },
 ];
 
+/** The name servers that the name server on the gateway is tried against, and what asks and signs. */
+const NAME_SERVERS: readonly HostPackage[] = [
+  { name: "unbound", provides: "unbound" },
+  { name: "dnsmasq-base", provides: "dnsmasq" },
+  { name: "bind9-dnsutils", provides: "dig" },
+  { name: "ldnsutils", provides: "ldns-signzone" },
+  { name: "dnsperf", provides: "dnsperf" },
+  { name: "dbus-daemon", provides: "dbus-daemon" },
+  { name: "systemd", provides: "busctl" },
+];
+
 /** Root's commands are looked for even when an ordinary user's path lacks their folders. */
 export function searchPath(): string[] {
   return [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter((folder) => folder !== "");
@@ -69,12 +80,20 @@ export function isContinuousIntegration(): boolean {
  * @returns undefined if all are there, otherwise one line that says which are missing and how to get them
  */
 export function ensureHostPackages(building: boolean): string | undefined {
+  return ensure(building ? [...TO_RUN, ...TO_BUILD] : TO_RUN);
+}
+
+/** The same for the tests that start real name servers. */
+export function ensureNameServers(): string | undefined {
+  return ensure(NAME_SERVERS);
+}
+
+function ensure(wanted: readonly HostPackage[]): string | undefined {
   if (process.platform !== "linux") return `the host runs ${process.platform}; they need Linux with Debian's packages`;
-  const wanted = building ? [...TO_RUN, ...TO_BUILD] : TO_RUN;
   const missing = () => wanted.filter((each) => !isInstalled(each)).map((each) => each.name);
   let names = missing();
   if (names.length > 0 && isContinuousIntegration() && isRoot() && findCommand("apt-get") !== undefined) {
-    process.stderr.write(`vm: installing ${names.join(" ")}\n`);
+    process.stderr.write(`test: installing ${names.join(" ")}\n`);
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     for (const args of [["update"], ["install", "-y", "--no-install-recommends", ...names]]) {
       const { status, stdout, stderr } = spawnSync("apt-get", args, { env, encoding: "utf8" });

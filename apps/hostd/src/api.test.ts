@@ -6,18 +6,51 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startApi } from "./api.ts";
+import { type ApiSubject, RequestError } from "./api-subject.ts";
 import { versionInfo } from "./cli/version.ts";
 
 let folder: string;
 let path: string;
 let api: { close(): Promise<void> } | null;
 let sessions: number;
+let asked: unknown[];
+
+const subject: ApiSubject = {
+  sessions: () => sessions,
+  dns: () => ({
+    zones: [{ name: "lab", records: [{ name: "vm", type: "A", address: null }] }],
+    resolver: "servers",
+    upstreams: [],
+    search: [],
+    cache: { entries: 0, bytes: 0, hits: 0, misses: 0, stale: 0, evictions: 0, maxEntries: 1, maxBytes: 1 },
+    hosts: null,
+    vms: [],
+  }),
+  addZone(zone) {
+    asked.push(zone);
+    if (zone === "bad") throw new RequestError("a zone is an object");
+    return { name: "added", records: [] };
+  },
+  removeZone(name, vm) {
+    asked.push([name, vm]);
+    return { removed: name };
+  },
+  async dnsQuery(...parameters) {
+    asked.push(parameters);
+    const [name, type, vm] = parameters;
+    if (type === "FOO") throw new RequestError("FOO is no type; A is");
+    if (type === "BAR") throw new Error("unforeseen");
+    const found = { name, type, vm, origin: "zone", source: "lab", route: null, milliseconds: 1 } as const;
+    return { ...found, rcode: "NOERROR", flags: [], answers: [], authorities: [], additionals: [], isCutOff: false };
+  },
+};
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "hostd-api-"));
   path = join(folder, "api.sock");
   sessions = 0;
-  api = await startApi(path, { sessions: () => sessions });
+  asked = [];
+  api = await startApi(path, subject);
 });
 
 afterEach(async () => {
@@ -31,13 +64,13 @@ interface Reply {
   readonly body: string;
 }
 
-async function ask(target: string, method = "GET"): Promise<Reply> {
+async function ask(target: string, method = "GET", body?: string): Promise<Reply> {
   return await new Promise((resolve, reject) => {
     const outgoing = request({ socketPath: path, path: target, method, agent: false }, (response) => {
       text(response).then((body) => resolve({ status: response.statusCode, headers: response.headers, body }), reject);
     });
     outgoing.once("error", reject);
-    outgoing.end();
+    outgoing.end(body);
   });
 }
 
@@ -61,6 +94,59 @@ describe("the control API", () => {
     expect(JSON.parse((await ask("/version")).body)).toEqual({ ...versionInfo() });
   });
 
+  it("tells of the name server", async () => {
+    const { status, body } = await ask("/dns");
+    expect(status).toBe(200);
+    expect(JSON.parse(body)).toEqual(subject.dns());
+  });
+
+  it("resolves a name, by default its IPv4 addresses for the only VM", async () => {
+    expect(JSON.parse((await ask("/dns/query?name=a%2Eb")).body)).toMatchObject({ name: "a.b", type: "A" });
+    expect((await ask("/dns/query?name=a.b&type=TYPE65&vm=unix%3A%2F%2F%2Fvm%232")).status).toBe(200);
+    expect(asked).toEqual([
+      ["a.b", "A", null],
+      ["a.b", "TYPE65", "unix:///vm#2"],
+    ]);
+  });
+
+  it.each([
+    ["/dns/query", 400, "the name to look up is missing: /dns/query?name=NAME&type=TYPE"],
+    ["/dns/query?name=a&type=FOO", 400, "FOO is no type; A is"],
+    ["/dns/query?name=a&type=BAR", 500, "unforeseen"],
+  ])("answers %s with %d and the reason", async (target, expected, detail) => {
+    const { status, headers, body } = await ask(target);
+    expect(status).toBe(expected);
+    expect(headers["content-type"]).toBe("application/problem+json");
+    expect(JSON.parse(body)).toMatchObject({ status: expected, detail });
+  });
+
+  it("lists zones, takes one, and takes one out", async () => {
+    expect(JSON.parse((await ask("/dns/zones")).body)).toEqual(subject.dns().zones);
+    const added = await ask("/dns/zones", "POST", '{"name": "added"}');
+    expect(added.status).toBe(200);
+    expect(JSON.parse(added.body)).toEqual({ name: "added", records: [] });
+    expect(JSON.parse((await ask("/dns/zones?name=lab&vm=one", "DELETE")).body)).toEqual({ removed: "lab" });
+    expect((await ask("/dns/zones?name=lab", "DELETE")).status).toBe(200);
+    expect(asked).toEqual([{ name: "added" }, ["lab", "one"], ["lab", null]]);
+  });
+
+  it.each([
+    ["POST", "{", /^the body is no JSON: /],
+    ["POST", '"bad"', "a zone is an object"],
+    ["POST", `"${"x".repeat(1024 * 1024)}"`, "the body is longer than 1048576 bytes"],
+    ["DELETE", undefined, "the zone is missing: /dns/zones?name=NAME"],
+  ])("refuses %s of a zone that does not fit", async (method, body, detail) => {
+    const reply = await ask("/dns/zones", method, body);
+    expect(reply.status).toBe(400);
+    expect(JSON.parse(reply.body).detail).toMatch(detail);
+  });
+
+  it("says what a path with several methods takes", async () => {
+    const { status, headers, body } = await ask("/dns/zones", "PUT");
+    expect({ status, allow: headers.allow }).toEqual({ status: 405, allow: "GET, HEAD, POST, DELETE" });
+    expect(JSON.parse(body).detail).toBe("/dns/zones takes GET, POST, DELETE, not PUT");
+  });
+
   it("takes no notice of a query string", async () => {
     expect((await ask("/version?pretty=1")).status).toBe(200);
   });
@@ -81,7 +167,7 @@ describe("the control API", () => {
         type: "about:blank",
         title: "Not Found",
         status: 404,
-        detail: `there is no ${target}; there are /healthz and /version`,
+        detail: `there is no ${target}; there are /healthz, /version, /dns, /dns/query, /dns/zones`,
       });
     },
   );
@@ -108,7 +194,7 @@ describe("the control API", () => {
   });
 
   it("fails where somebody listens already", async () => {
-    await expect(startApi(path, { sessions: () => 0 })).rejects.toThrow("another process is listening on it");
+    await expect(startApi(path, subject)).rejects.toThrow("another process is listening on it");
     expect((await ask("/healthz")).status).toBe(200);
   });
 

@@ -1,47 +1,30 @@
 import { chmod } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createServer, type Socket } from "node:net";
 import { prepareSocketPath } from "@hostd/frontends";
-import { versionInfo } from "./cli/version.ts";
-
-/** What the control API tells of the daemon. */
-export interface ApiSubject {
-  /** VMs that are attached. */
-  sessions(): number;
-}
+import type { ApiSubject } from "./api-subject.ts";
 
 /**
- * Serves the control API on a Unix socket that only this user may open: `GET /healthz` and `GET /version`, as JSON.
+ * Serves the control API over HTTP on a Unix socket that only this user may open.
  *
  * @throws when the socket cannot be listened on.
  */
 export async function startApi(path: string, subject: ApiSubject): Promise<{ close(): Promise<void> }> {
-  const routes: Record<string, () => unknown> = {
-    "/healthz": () => ({ status: "ok", vms: subject.sessions() }),
-    "/version": () => versionInfo(),
-  };
-  const server = createServer((request, response) => {
-    const reply = (status: number, type: string, body: unknown) => {
-      response.writeHead(status, { "content-type": type }).end(`${JSON.stringify(body)}\n`);
-    };
-    const problem = (status: number, title: string, detail: string) => {
-      reply(status, "application/problem+json", { type: "about:blank", title, status, detail });
-    };
-    const target = request.url ?? "";
-    const url = URL.parse(target, "http://hostd");
-    if (url === null) {
-      problem(400, "Bad Request", `${target} is no path`);
-      return;
-    }
-    const { pathname } = url;
-    const route = Object.hasOwn(routes, pathname) ? routes[pathname] : undefined;
-    if (route === undefined) {
-      problem(404, "Not Found", `there is no ${pathname}; there are ${Object.keys(routes).join(" and ")}`);
-    } else if (request.method !== "GET" && request.method !== "HEAD") {
-      response.setHeader("allow", "GET, HEAD");
-      problem(405, "Method Not Allowed", `${pathname} takes GET, not ${request.method}`);
-    } else {
-      reply(200, "application/json", route());
-    }
+  const sockets = new Set<Socket>();
+  // Loaded only when somebody asks: importing node:http brings all of fetch with it, 20 MB.
+  let http: Promise<{ emit(event: "connection", socket: Socket): unknown }> | null = null;
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.once("close", () => sockets.delete(socket));
+    http ??= import("./api-server.ts").then(({ createApiServer }) => createApiServer(subject));
+    http.then(
+      (ready) => {
+        if (socket.destroyed) return;
+        ready.emit("connection", socket);
+        socket.resume();
+      },
+      () => socket.destroy(),
+    );
   });
   await prepareSocketPath(path);
   // Created without any right for others, so that there is no moment in which they could connect.
@@ -57,8 +40,9 @@ export async function startApi(path: string, subject: ApiSubject): Promise<{ clo
   await chmod(path, 0o600);
   return {
     close: async () => {
-      server.closeAllConnections();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const socket of sockets) socket.destroy();
+      await closed;
     },
   };
 }

@@ -1,14 +1,4 @@
 import {
-  DnsServer,
-  Forwarder,
-  fixedServers,
-  hostSearchDomains,
-  ResolvConfFile,
-  Resolver,
-  standardZones,
-  Zones,
-} from "@hostd/dns";
-import {
   type Attachment,
   attachQemu,
   type FramePort,
@@ -18,8 +8,11 @@ import {
 } from "@hostd/frontends";
 import { formatListenAddress, PortForwarder } from "@hostd/portfwd";
 import { DhcpServer, formatIpv4, formatMac, type Lease, type Mac } from "@hostd/stack";
+import { startApi } from "./api.ts";
 import type { HostdConfig } from "./config/resolve.ts";
 import type { Daemon } from "./daemon-api.ts";
+import { dnsSubject } from "./dns-api.ts";
+import { DnsService } from "./dns-service.ts";
 import type { Logger } from "./logging.ts";
 import { LeaseStore } from "./state.ts";
 import { type SessionServices, VmSession } from "./vm-session.ts";
@@ -44,8 +37,8 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
     const forwards = await openForwards(config, forwarder, logger);
     const store = await LeaseStore.open(config.state, logger);
     cleanup.defer(() => store.close());
-    const resolver = makeResolver(config, logger);
-    cleanup.defer(() => resolver.close());
+    const dns = new DnsService(config, logger);
+    cleanup.defer(() => dns.close());
     const capture =
       config.capture === undefined
         ? undefined
@@ -60,13 +53,13 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
       config,
       logger,
       leases: store.leases,
-      dhcp: makeDhcpServer(config, store, logger),
-      makeDnsServer: () => new DnsServer({ resolver, logger }),
+      dhcp: makeDhcpServer(config, store, () => dns.searchDomains, logger),
+      makeDnsServer: () => dns.makeServer(),
       forwarder,
       tap: capture,
     };
     const attached = (port: FramePort) => {
-      const session = new VmSession(port, services);
+      const session = new VmSession(freeName(port.name, sessions), port, services);
       sessions.add(session);
       session.ended.then(() => sessions.delete(session));
     };
@@ -77,9 +70,10 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
       attachments.push(attachment);
     }
     if (config.api !== undefined) {
-      // Loaded only here: importing node:http brings all of fetch with it, 20 MB.
-      const { startApi } = await import("./api.ts");
-      const api = await startApi(config.api.path, { sessions: () => sessions.size });
+      const api = await startApi(config.api.path, {
+        sessions: () => sessions.size,
+        ...dnsSubject(dns, () => [...sessions], config.gateway),
+      });
       cleanup.defer(() => api.close());
       logger.info(`the control API listens on unix://${config.api.path}`);
     }
@@ -105,20 +99,26 @@ async function openForwards({ forwards }: HostdConfig, forwarder: PortForwarder,
   return addresses;
 }
 
+/** All VMs of one endpoint that is listened on have its name. */
+function freeName(name: string, sessions: ReadonlySet<VmSession>): string {
+  const taken = new Set([...sessions].map((session) => session.name));
+  let free = name;
+  for (let number = 2; taken.has(free); number++) free = `${name}#${number}`;
+  return free;
+}
+
 async function closeSessions(sessions: ReadonlySet<VmSession>): Promise<void> {
   for (const session of sessions) session.close();
   await Promise.all([...sessions].map((session) => session.ended));
 }
 
-function makeResolver({ dns, host, gateway }: HostdConfig, logger: Logger): Resolver {
-  const source =
-    dns.servers.length > 0 ? fixedServers(dns.servers) : new ResolvConfFile({ path: dns.resolvConf, logger });
-  // The first zone that has a name answers it: zones of the configuration come before those that everybody gets.
-  const zones = new Zones([...dns.zones, ...standardZones({ host, gateway })]);
-  return new Resolver({ zones, forwarder: new Forwarder({ source, logger }) });
-}
-
-function makeDhcpServer(config: HostdConfig, store: LeaseStore, logger: Logger): DhcpServer {
+/** @param hostSearch - the search domains of the host, which change when it changes networks. */
+function makeDhcpServer(
+  config: HostdConfig,
+  store: LeaseStore,
+  hostSearch: () => readonly string[],
+  logger: Logger,
+): DhcpServer {
   const { dhcp, gateway, host } = config;
   const complain = rateLimited(logger);
   return new DhcpServer({
@@ -126,7 +126,7 @@ function makeDhcpServer(config: HostdConfig, store: LeaseStore, logger: Logger):
     subnet: config.subnet,
     router: gateway,
     dnsServers: [gateway],
-    searchDomains: dhcp.search ?? hostSearchDomains(config.dns.resolvConf),
+    searchDomains: dhcp.search ?? hostSearch,
     ...(dhcp.domain === undefined ? {} : { domainName: dhcp.domain }),
     mtu: config.mtu,
     leaseTimeSeconds: dhcp.leaseSeconds,

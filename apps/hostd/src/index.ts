@@ -7,13 +7,13 @@ export { configToData, configToYaml } from "./config/print.ts";
 export { ConfigError, type ConfigProblem } from "./config/problems.ts";
 export {
   configWarnings,
+  type DnsRule,
   type HostdConfig,
   parseConfig,
   type StaticLease,
-  type Zone,
-  type ZoneRecord,
 } from "./config/resolve.ts";
 export type { LogFormat, LogLevel, SettingsInput } from "./config/schema.ts";
+export type { ConfigRecord, ConfigZone } from "./config/zones.ts";
 export { startDaemon } from "./daemon.ts";
 export type { Daemon, StartDaemon } from "./daemon-api.ts";
 export { createLogger, type Logger } from "./logging.ts";

@@ -15,6 +15,9 @@ const hostdModules: Modules = {
   loadDemo: async () => (await import("./demo.ts")).runDemo,
 };
 
+/** By their names, since their modules are loaded only when they are needed. */
+const USAGE_ERRORS = ["ConfigError", "UsageError"];
+
 /** The exit code of a command line or a configuration that cannot be used. */
 const EXIT_USAGE = 2;
 
@@ -50,6 +53,14 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
       const runDemo = await modules.loadDemo();
       await runDemo({ vm: options.vm });
     },
+    async dns(options) {
+      const { runDns } = await import("./cli/dns.ts");
+      process.exitCode = await runDns(options);
+    },
+    async dnsQuery(name, type, options) {
+      const { runDnsQuery } = await import("./cli/dns.ts");
+      process.exitCode = await runDnsQuery(name, type, options);
+    },
     version(options) {
       const info = versionInfo();
       process.stdout.write(`${options.json ? JSON.stringify(info) : versionLine(info)}\n`);
@@ -67,7 +78,7 @@ function report(error: unknown): number {
   if (isCommanderError(error)) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(message.replaceAll(/^/gm, "hostd: ").concat("\n"));
-  return error instanceof Error && error.name === "ConfigError" ? EXIT_USAGE : 1;
+  return error instanceof Error && USAGE_ERRORS.includes(error.name) ? EXIT_USAGE : 1;
 }
 
 function isCommanderError(error: unknown): error is CommanderError {

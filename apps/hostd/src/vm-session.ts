@@ -1,4 +1,4 @@
-import type { DnsServer, QueryContext } from "@hostd/dns";
+import type { DnsServer, DnsStatistics, QueryContext } from "@hostd/dns";
 import { Egress } from "@hostd/egress";
 import { type FramePort, type FrameTap, StackDriver } from "@hostd/frontends";
 import { type AttachedVm, type ForwardVm, MAX_FORWARDED_CONNECTIONS, type PortForwarder } from "@hostd/portfwd";
@@ -37,6 +37,7 @@ export interface SessionServices {
 
 /** One attached VM: its stack, its name server and its flows, from attach to detach. */
 export class VmSession implements ForwardVm {
+  /** That of its attachment, with a number where another VM has that one. */
   readonly name: string;
   /** Resolves when the VM is gone and everything of it has been closed. */
   readonly ended: Promise<void>;
@@ -48,9 +49,9 @@ export class VmSession implements ForwardVm {
   #vmAddress: Ipv4 | null = null;
   #vmMac: MacHalves | null = null;
 
-  constructor(port: FramePort, services: SessionServices) {
+  constructor(name: string, port: FramePort, services: SessionServices) {
     const { config, logger } = services;
-    this.name = port.name;
+    this.name = name;
     this.#services = services;
     this.#dns = services.makeDnsServer();
     const ended = Promise.withResolvers<void>();
@@ -121,6 +122,15 @@ export class VmSession implements ForwardVm {
     return this.#vmAddress;
   }
 
+  get dnsStatistics(): DnsStatistics {
+    return this.#dns.statistics;
+  }
+
+  /** As whom the VM itself asks for names. */
+  get dnsContext(): QueryContext {
+    return this.#context(this.#vmAddress ?? this.#services.config.gateway);
+  }
+
   /** Whether something on the link has shown that it has an address. */
   has(address: Ipv4): boolean {
     return this.#driver.stack.neighbors.find(address)?.resolved ?? false;
@@ -175,7 +185,7 @@ export class VmSession implements ForwardVm {
   }
 
   #context(client: Ipv4): QueryContext {
-    return { client, vmAddress: this.#vmAddress };
+    return { link: this.name, client, vmAddress: this.#vmAddress };
   }
 
   /**

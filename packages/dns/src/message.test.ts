@@ -95,7 +95,28 @@ describe("readQuery", () => {
       udpPayloadSize: 1400,
       version: 0,
       dnssecOk: true,
+      hasOptions: false,
     });
+  });
+
+  test("tells options that are about the way to this server from others", () => {
+    const withOptions = (...options: readonly number[]) => {
+      const message = queryMessage("a.example", "A", { udpPayloadSize: 900 });
+      message[message.length - 1] = options.length;
+      return readValid(Uint8Array.from([...message, ...options])).edns?.hasOptions;
+    };
+    const cookie = [0, 10, 0, 2, 1, 2];
+    const keepAlive = [0, 11, 0, 0];
+    const padding = [0, 12, 0, 3, 0, 0, 0];
+    const clientSubnet = [0, 8, 0, 4, 0, 1, 0, 0];
+    expect([withOptions(), withOptions(...cookie, ...keepAlive, ...padding)]).toEqual([false, false]);
+    expect([withOptions(...clientSubnet), withOptions(...cookie, ...clientSubnet)]).toEqual([true, true]);
+    // The upper byte of the code counts, and so does what does not fit its record.
+    expect([withOptions(1, 10, 0, 0), withOptions(...cookie, 0), withOptions(0, 10, 0, 9, 1)]).toEqual([
+      true,
+      true,
+      true,
+    ]);
   });
 
   test("finds OPT behind records whose names are compressed", () => {

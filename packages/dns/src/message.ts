@@ -18,8 +18,19 @@ export const Flag = { QR: 0x8000, AA: 0x0400, TC: 0x0200, RD: 0x0100, RA: 0x0080
 /** Response codes (RFC 1035, 4.1.1; BADVERS: RFC 6891, section 9). */
 export const Rcode = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16 } as const;
 
-/** The record types that are looked at here (RFC 1035, 3.2.2 and 3.2.3; OPT: RFC 6891). */
-export const Type = { A: 1, SOA: 6, PTR: 12, OPT: 41, ANY: 255 } as const;
+/** The record types that are looked at here (RFC 1035, 3.2.2 and 3.2.3; AAAA: RFC 3596; SRV: RFC 2782; OPT: RFC 6891). */
+export const Type = {
+  A: 1,
+  CNAME: 5,
+  SOA: 6,
+  PTR: 12,
+  MX: 15,
+  TXT: 16,
+  AAAA: 28,
+  SRV: 33,
+  OPT: 41,
+  ANY: 255,
+} as const;
 
 /** Classes (RFC 1035, 3.2.4 and 3.2.5). */
 export const Class = { IN: 1, ANY: 255 } as const;
@@ -28,6 +39,8 @@ const OPCODE_MASK = 0x7800;
 const RCODE_MASK = 0x000f;
 const POINTER_BITS = 0xc0;
 const DNSSEC_OK = 0x8000;
+/** COOKIE (RFC 7873), edns-tcp-keepalive (RFC 7828), Padding (RFC 7830). */
+const HOP_OPTIONS: ReadonlySet<number> = new Set([10, 11, 12]);
 const MAX_NAME_LENGTH = 255;
 /** Bytes of a question after its name: the type and the class (RFC 1035, 4.1.2). */
 const QUESTION_FIXED_LENGTH = 4;
@@ -54,6 +67,8 @@ export interface Edns {
   readonly version: number;
   /** Whether DNSSEC records are wanted (the DO bit, RFC 3225). */
   readonly dnssecOk: boolean;
+  /** Whether there are options whose answer depends on what they say: all but cookies, keep-alive and padding. */
+  readonly hasOptions: boolean;
 }
 
 /** A query with one question. */
@@ -71,7 +86,8 @@ export type QueryReading =
   | { readonly kind: "error"; readonly rcode: number }
   | { readonly kind: "ignored" };
 
-function word(message: Uint8Array, offset: number): number {
+/** The 16-bit number at `offset`. */
+export function word(message: Uint8Array, offset: number): number {
   return (message[offset] << 8) | message[offset + 1];
 }
 
@@ -166,6 +182,7 @@ function readEdns(message: Uint8Array, start: number): Edns | null | undefined {
         udpPayloadSize: word(message, fixed + 2),
         version: message[fixed + 5],
         dnssecOk: (word(message, fixed + 6) & DNSSEC_OK) !== 0,
+        hasOptions: hasTellingOptions(message, fixed + 10, end),
       };
     }
     offset = end;
@@ -173,8 +190,19 @@ function readEdns(message: Uint8Array, start: number): Edns | null | undefined {
   return edns;
 }
 
+/** Whether the options of OPT from `start` to `end` hold one that is not merely about the way to this server. */
+function hasTellingOptions(message: Uint8Array, start: number, end: number): boolean {
+  let offset = start;
+  while (offset + 4 <= end) {
+    if (!HOP_OPTIONS.has(word(message, offset))) return true;
+    offset += 4 + word(message, offset + 2);
+  }
+  // What does not fit together is left to the server to judge.
+  return offset !== end;
+}
+
 /** The offset after the name at `offset`, or infinity when it is malformed. Pointers are not followed. */
-function skipName(message: Uint8Array, offset: number): number {
+export function skipName(message: Uint8Array, offset: number): number {
   let next = offset;
   while (next < message.length) {
     const length = message[next];

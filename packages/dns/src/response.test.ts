@@ -1,6 +1,17 @@
+import type { Answer } from "dns-packet";
 import { describe, expect, test } from "vitest";
-import { buildErrorHeader, buildResponse, buildServFail, limitResponse, udpLimit } from "./response.ts";
-import { decoded, queryMessage, readValid } from "./testing/messages.ts";
+import { StoredAnswer } from "./cache/stored-answer.ts";
+import { queryFor } from "./query.ts";
+import {
+  buildAliasAnswer,
+  buildErrorHeader,
+  buildResponse,
+  buildServFail,
+  limitResponse,
+  udpLimit,
+} from "./response.ts";
+import { decoded, queryMessage, readValid, seededRandom } from "./testing/messages.ts";
+import { aliasRecord, authorityRecord, optRecord, responseTo, WireMessage } from "./testing/responses.ts";
 
 describe("a response of ours", () => {
   test("has the question byte for byte, RA, and RD and CD as asked", () => {
@@ -75,5 +86,59 @@ describe("the size of a UDP response", () => {
     expect(decoded(limited)).toMatchObject({ flag_tc: true, flag_aa: true, flag_ra: true, answers: [], rcode: 0 });
     expect(decoded(limited).questions).toEqual([{ name: "a.example", type: "A", class: "IN" }]);
     expect(decoded(limited).additionals).toMatchObject([{ type: "OPT", udpPayloadSize: 1232 }]);
+  });
+});
+
+describe("the response to an alias", () => {
+  const query = readValid(queryMessage("a.internal", "ANY", { id: 9, udpPayloadSize: 1232 }));
+  const aliases = [aliasRecord("a.internal", "b.example", 60)];
+  const beyond = queryFor(query, "b.example").message;
+
+  test("has the records of every type as they are", () => {
+    const records: Answer[] = [
+      { type: "AAAA", name: "b.example", ttl: 1, data: "2001:db8::1" },
+      { type: "TXT", name: "b.example", ttl: 2, data: [Buffer.from("one"), Buffer.alloc(255, 0xff)] },
+      { type: "MX", name: "b.example", ttl: 3, data: { preference: 10, exchange: "mx.example" } },
+      { type: "SRV", name: "b.example", ttl: 4, data: { priority: 1, weight: 2, port: 3, target: "s.example" } },
+      { type: "CAA", name: "b.example", ttl: 5, data: { flags: 128, tag: "issue", value: "ca.example" } },
+    ];
+    const response = decoded(buildAliasAnswer(query, aliases, responseTo(beyond, { answers: records })));
+    expect(response.answers).toMatchObject([...aliases, ...records]);
+    expect(response).toMatchObject({ id: 9, rcode: 0, flag_aa: false, flag_tc: false });
+  });
+
+  test("has records of a type that is not known byte for byte, and names that were compressed in full", () => {
+    const plain = queryFor(readValid(queryMessage("a.internal", "A")), "b.example").message;
+    const wire = new WireMessage(plain);
+    wire.add(1, [0xc0, 12], 65, 300, [0, 1, 0, 0, 1, 0, 3, 2, 0x68, 0x32]);
+    wire.add(1, [0xc0, 12], 5, 300, [1, 0x63, 0xc0, 14]);
+    const { answers } = decoded(buildAliasAnswer(query, aliases, wire.build()));
+    expect(answers?.slice(1)).toMatchObject([
+      { type: "UNKNOWN_65", name: "b.example", ttl: 300, data: Buffer.of(0, 1, 0, 0, 1, 0, 3, 2, 0x68, 0x32) },
+      { type: "CNAME", name: "b.example", data: "c.example" },
+    ]);
+  });
+
+  test("is SERVFAIL for hostile ones, or can be read", () => {
+    const random = seededRandom(41);
+    const valid = responseTo(beyond, {
+      answers: [
+        aliasRecord("b.example", "c.example", 60),
+        { type: "TXT", name: "c.example", ttl: 2, data: "text" },
+        { type: "MX", name: "c.example", ttl: 3, data: { preference: 10, exchange: "mx.example" } },
+      ],
+      authorities: [authorityRecord(60, 60)],
+      additionals: [optRecord()],
+    });
+    const kinds = new Set<boolean>();
+    for (let round = 0; round < 10_000; round++) {
+      const hostile = valid.slice(0, random() % 4 === 0 ? 12 + (random() % (valid.length - 12)) : valid.length);
+      for (let changes = random() % 5; changes > 0; changes--) hostile[random() % hostile.length] = random() & 0xff;
+      const response = buildAliasAnswer(query, aliases, hostile);
+      const isServFail = (response[3] & 15) === 2;
+      if (!isServFail) expect(StoredAnswer.from(response, query)).not.toBeNull();
+      kinds.add(isServFail);
+    }
+    expect(kinds.size).toBe(2);
   });
 });

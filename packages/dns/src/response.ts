@@ -1,6 +1,16 @@
 /** Building the responses that are our own. */
-import { type Answer, encode } from "dns-packet";
-import { Flag, HEADER_LENGTH, messageFlags, messageId, type Query, Rcode } from "./message.ts";
+import { type Answer, decode, encode } from "dns-packet";
+import {
+  type Edns,
+  Flag,
+  HEADER_LENGTH,
+  messageFlags,
+  messageId,
+  messageRcode,
+  type Query,
+  Rcode,
+  Type,
+} from "./message.ts";
 
 /** The size of UDP message that fits every path without fragments (DNS Flag Day 2020), announced in our OPT. */
 const OUR_UDP_PAYLOAD_SIZE = 1232;
@@ -63,6 +73,37 @@ export function udpLimit(query: Query): number {
  */
 export function limitResponse(response: Uint8Array, query: Query, limit: number): Uint8Array {
   return response.length <= limit ? response : assemble(query, messageFlags(response) | Flag.TC, 0, [], []);
+}
+
+/**
+ * Builds the response to a query for an alias of ours: the alias, and what `response` says of the name it leads to.
+ *
+ * @param response - to {@link queryFor}.
+ */
+export function buildAliasAnswer(query: Query, aliases: readonly Answer[], response: Uint8Array): Uint8Array {
+  let answer: Uint8Array;
+  try {
+    const { answers = [], authorities = [] } = decode(Buffer.from(response));
+    // The codec takes what it finds behind the end for data, and does not look at the length of some.
+    if (decode.bytes !== response.length) return buildServFail(query);
+    answer = buildResponse(query, {
+      rcode: messageRcode(response),
+      answers: [...aliases, ...answers],
+      authorities,
+    });
+  } catch {
+    // It comes from the network, and may be anything behind its question.
+    return buildServFail(query);
+  }
+  // What was cut off is missing in the whole, too.
+  return (messageFlags(response) & Flag.TC) === 0 ? answer : limitResponse(answer, query, 0);
+}
+
+/** Our OPT record in a response to a query with EDNS (RFC 6891, 6.1.2 and 7), without options. */
+export function ourOpt(edns: Edns): Uint8Array {
+  const flags = edns.dnssecOk ? DNSSEC_OK : 0;
+  const size = OUR_UDP_PAYLOAD_SIZE;
+  return Uint8Array.of(0, 0, Type.OPT, size >>> 8, size & 0xff, 0, 0, flags >>> 8, flags & 0xff, 0, 0);
 }
 
 function assemble(

@@ -20,5 +20,6 @@ export type {
 } from "./tcp/flow.ts";
 export type { SendSpace } from "./tcp/send-buffer.ts";
 export { type CongestionAlgorithm, DEFAULT_TCP_SETTINGS, type TcpSettings } from "./tcp/settings.ts";
+export { TokenBucket } from "./token-bucket.ts";
 export type { UdpDatagram, UdpHandler } from "./udp/datagram.ts";
 export { type MacHalves, macFromHalves, macHalves } from "./wire/ethernet.ts";

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -104,7 +105,7 @@ async function upUntil(daemon: string, steps: readonly [text: string, signal: No
 }
 
 const UP_FLAGS =
-  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --publish, --state, ' +
+  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --dns-rule, --publish, --state, ' +
   '--api, --capture, --log-level, --log-format, --help; see "hostd up --help".\n';
 
 describe("hostd", () => {
@@ -125,7 +126,7 @@ describe("hostd", () => {
   it("shows its help, on standard error with code 2 when there is no command", async () => {
     const help = await hostd("--help");
     expect(help).toMatchObject({ code: 0, stderr: "" });
-    for (const part of ["up", "demo", "check", "version", "Exit codes:", "docs/configuration.md"]) {
+    for (const part of ["up", "demo", "check", "dns", "version", "Exit codes:", "docs/configuration.md"]) {
       expect(help.stdout).toContain(part);
     }
     expect(await hostd()).toEqual({ code: 2, stdout: "", stderr: help.stdout });
@@ -157,11 +158,12 @@ describe("hostd", () => {
     [
       ["upp"],
       "hostd: unknown command 'upp'\n(Did you mean up?)\n" +
-        'The commands are up, demo, check, version; see "hostd --help".\n',
+        'The commands are up, demo, check, dns, version; see "hostd --help".\n',
     ],
     [
       ["--frobnicate"],
-      "hostd: unknown option '--frobnicate'\n" + 'The commands are up, demo, check, version; see "hostd --help".\n',
+      "hostd: unknown option '--frobnicate'\n" +
+        'The commands are up, demo, check, dns, version; see "hostd --help".\n',
     ],
     [["up", "--mut", "1500"], `hostd: unknown option '--mut'\n(Did you mean --mtu?)\n${UP_FLAGS}`],
     [["up", "--mtu"], `hostd: option '--mtu <bytes>' argument missing\n${UP_FLAGS}`],
@@ -312,6 +314,73 @@ describe("hostd up", () => {
   });
 });
 
+describe("hostd dns", () => {
+  /** Runs a command line against a control API that answers `reply` to everything; what was asked for comes first. */
+  async function against(status: number, reply: object, ...args: string[]): Promise<[string[], Outcome]> {
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(request.url ?? "");
+      response.writeHead(status).end(JSON.stringify(reply));
+    });
+    const path = join(folder, "api.sock");
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    try {
+      return [asked, await hostd(...args)];
+    } finally {
+      server.close();
+    }
+  }
+
+  const ANSWER = {
+    ...{ name: "a.test", type: "A", vm: null, origin: "zone", source: "test", route: null, milliseconds: 1 },
+    ...{ rcode: "NXDOMAIN", flags: ["aa"], answers: [], authorities: [], additionals: [], isCutOff: false },
+  };
+
+  it("says how to start hostd where none listens", async () => {
+    const { code, stdout, stderr } = await hostd("dns");
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain(`hostd: no hostd listens at ${folder}/hostd/api.sock: start hostd with "hostd up"`);
+    expect((await hostd("dns", "query", "a.test", "--api", "nowhere.sock")).stderr).toContain(
+      `no hostd listens at ${folder}/nowhere.sock`,
+    );
+  });
+
+  it("asks for what the command line names, and answers also when there is no such name", async () => {
+    const flags = ["--api", "api.sock", "--vm", "unix:///vm#2"];
+    const [asked, outcome] = await against(200, ANSWER, "dns", "query", "a.test", "txt", ...flags);
+    expect(asked).toEqual(["/dns/query?name=a.test&type=txt&vm=unix%3A%2F%2F%2Fvm%232"]);
+    expect(outcome).toEqual({ code: 0, stdout: "a.test A: zone test\n;; status: NXDOMAIN, flags: aa\n", stderr: "" });
+  });
+
+  it("prints JSON when asked, and ends with code 1 at SERVFAIL", async () => {
+    const failed = { ...ANSWER, rcode: "SERVFAIL" };
+    const args = ["dns", "--json", "--api", `unix://${folder}/api.sock`, "query", "a.test"];
+    const [asked, outcome] = await against(200, failed, ...args);
+    expect(asked).toEqual(["/dns/query?name=a.test&type=A"]);
+    expect(outcome).toMatchObject({ code: 1, stderr: "" });
+    expect(JSON.parse(outcome.stdout)).toEqual(failed);
+  });
+
+  it.each([
+    [400, 2],
+    [500, 1],
+  ])("says what hostd says to a request that it refuses with %d, and ends with code %d", async (status, code) => {
+    const [, outcome] = await against(status, { detail: "not this" }, "dns", "--api", "api.sock");
+    expect(outcome).toEqual({ code, stdout: "", stderr: `hostd: hostd at ${folder}/api.sock says: not this\n` });
+  });
+
+  it("names the flags of its commands", async () => {
+    expect(await hostd("dns", "query")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr:
+        "hostd: missing required argument 'name'\n" +
+        'The flags of "hostd dns query" are --vm, --api, --json, --help; see "hostd dns query --help".\n',
+    });
+    expect((await hostd("dns", "queries")).code).toBe(2);
+  });
+});
+
 describe("hostd demo", () => {
   it("runs the demonstration", async () => {
     expect(await fixture("works", "demo")).toEqual({ code: 0, stdout: "demo undefined\n", stderr: "" });
@@ -332,16 +401,18 @@ describe("hostd demo", () => {
   });
 });
 
-describe("the generated pages", () => {
+describe("the pages", () => {
   it("are what the schema and the command line say now", async () => {
     const child = start([join(root, "scripts/generate-docs.mjs"), "--check"]);
     expect(await outcome(child, once(child, "close"))).toEqual({ code: 0, stdout: "", stderr: "" });
   });
 
-  it("hold an example that is a valid configuration", () => {
-    const page = readFileSync(join(root, "docs/configuration.md"), "utf8");
-    const [, example] = /```yaml\n(.*?)```/s.exec(page) ?? [];
-    const config = resolveConfig([parseConfigText(example, "docs/configuration.md", root)]);
-    expect(configWarnings(config)).toEqual([]);
+  it.each(["docs/configuration.md", "docs/dns.md"])("%s has examples that are valid configurations", (name) => {
+    const page = readFileSync(join(root, name), "utf8");
+    const examples = [...page.matchAll(/```yaml\n(.*?)```/gs)].map(([, example]) => example);
+    expect(examples).not.toEqual([]);
+    for (const example of examples) {
+      expect(configWarnings(resolveConfig([parseConfigText(example, name, root)]))).toEqual([]);
+    }
   });
 });

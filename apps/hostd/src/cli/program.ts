@@ -8,6 +8,8 @@ export interface Actions {
   up(options: { config?: string; printConfig?: true }, given: ReadonlyMap<string, unknown>): Promise<void>;
   check(options: { config?: string }): Promise<void>;
   demo(options: { vm?: boolean }): Promise<void>;
+  dns(options: { api?: string; json?: true }): Promise<void>;
+  dnsQuery(name: string, type: string | undefined, options: { api?: string; json?: true; vm?: string }): Promise<void>;
   version(options: { json?: true }): void;
 }
 
@@ -23,6 +25,7 @@ Start here:
   hostd demo                          see it work
   hostd up                            serve a VM; prints how to attach it
   hostd up --help                     flags, examples, the QEMU command line
+  hostd dns query NAME                how a name is resolved, and why
 
 ${EXIT_CODES}
 
@@ -52,6 +55,7 @@ Examples:
   hostd up --publish 8080:80 --publish 127.0.0.1:2222:22
   hostd up --config hostd.yaml --log-level debug
   hostd up --subnet 10.0.2.0/24 --dns-server 192.0.2.53 --dns-server 192.0.2.54:5353
+  hostd up --dns-rule corp.example=10.0.0.53,10.0.0.54
   hostd up --config hostd.yaml --print-config
 
 A flag goes over the same key of the file; a flag that may be repeated replaces the
@@ -65,6 +69,30 @@ Without --config, the configuration that holds by default is printed. The output
 used as a configuration file.
 
 Documentation: ${DOCUMENTATION}`;
+
+const DNS_HELP = `
+Examples:
+  hostd dns
+  hostd dns query www.example.com
+  hostd dns query example.com TYPE65 --json
+
+Documentation: docs/dns.md`;
+
+const DNS_QUERY_HELP = `
+TYPE is one of A, AAAA, CNAME, HTTPS, MX, NS, PTR, SOA, SRV, TXT and so on, or TYPE with its
+number. The name is really resolved, as it would be for the VM.
+
+Exit codes:
+  0  answered, be it that the name does not exist
+  1  no server answered (SERVFAIL), or no hostd is running
+  2  wrong command line
+
+Examples:
+  hostd dns query host.docker.internal
+  hostd dns query _ldap._tcp.corp.example SRV
+  hostd dns query 254.65.168.192.in-addr.arpa PTR
+
+Documentation: docs/dns.md`;
 
 /**
  * Builds the command line.
@@ -124,6 +152,35 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
       await actions.check(options);
     });
 
+  const dns = program
+    .command("dns")
+    .summary("look at the name server of a running hostd")
+    .description(
+      "Shows the name server of a running hostd: its zones, the servers that it asks and how they are doing, its cache.",
+    )
+    .enablePositionalOptions();
+  const query = dns
+    .command("query")
+    .summary("show how a name is resolved")
+    .description("Shows how a running hostd resolves a name, and why: from where the answer is, and what it says.")
+    .argument("<name>", "the whole name, such as www.example.com")
+    .argument("[type]", "the type of the records (default: A)")
+    .option("--vm <name>", "the VM for which it is resolved (default: the only one)");
+  for (const command of [dns, query]) {
+    command
+      .option("--api <path>", "the socket of the control API (default: api.sock beside the default endpoint)")
+      .option("--json", "as JSON")
+      .helpOption("-h, --help", "show this help");
+  }
+  dns.addHelpText("after", DNS_HELP).action(async (options: { api?: string; json?: true }) => {
+    await actions.dns(options);
+  });
+  query
+    .addHelpText("after", DNS_QUERY_HELP)
+    .action(async (name: string, type: string | undefined, options: { api?: string; json?: true; vm?: string }) => {
+      await actions.dnsQuery(name, type, { ...dns.opts(), ...options });
+    });
+
   program
     .command("version")
     .summary("print the version")
@@ -135,12 +192,16 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
     });
 
   program.showHelpAfterError(`The commands are ${commandNames(program)}; see "hostd --help".`);
-  for (const command of program.commands) {
-    command.showHelpAfterError(
-      `The flags of "hostd ${command.name()}" are ${flagNames(command)}; see "hostd ${command.name()} --help".`,
-    );
+  for (const command of [...program.commands, query]) {
+    const name = fullName(command);
+    command.showHelpAfterError(`The flags of "${name}" are ${flagNames(command)}; see "${name} --help".`);
   }
   return program;
+}
+
+/** The name of a command with those of the commands that it belongs to. */
+export function fullName(command: Command): string {
+  return command.parent === null ? command.name() : `${fullName(command.parent)} ${command.name()}`;
 }
 
 function configOption(flag: ConfigFlag): Option {

@@ -76,13 +76,14 @@ function failed(logger: Logger, what: string, error: unknown): number {
   return 1;
 }
 
-/** Makes the folder of the default endpoint, which nobody but hostd would make. */
+/** Makes the folder of the default sockets, which nobody but hostd would make. */
 function prepareSockets(config: HostdConfig): void {
   const folder = runtimeFolder(processEnvironment());
-  const isUsed = config.qemu.some(
-    (endpoint) => endpoint.mode === "listen" && endpoint.transport === "unix" && dirname(endpoint.path) === folder,
-  );
-  if (isUsed) ensurePrivateFolder(folder);
+  const paths = config.qemu.flatMap((endpoint) => {
+    return endpoint.mode === "listen" && endpoint.transport === "unix" ? [endpoint.path] : [];
+  });
+  if (config.api !== undefined) paths.push(config.api.path);
+  if (paths.some((path) => dirname(path) === folder)) ensurePrivateFolder(folder);
 }
 
 /** What is running and how a VM attaches to it. */

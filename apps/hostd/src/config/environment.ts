@@ -31,6 +31,11 @@ export function defaultSocket(environment: HostEnvironment): string {
   return join(runtimeFolder(environment), "vm.sock");
 }
 
+/** Where the control API listens when the default endpoint is used and no other is configured. */
+export function defaultApiSocket(environment: HostEnvironment): string {
+  return join(runtimeFolder(environment), "api.sock");
+}
+
 /** Makes a path absolute: `~/` is the user's folder, anything else relative is relative to `base`. */
 export function absolutePath(path: string, base: string, environment: HostEnvironment): string {
   if (path === "~" || path.startsWith("~/")) return join(environment.homeFolder, path.slice(1));

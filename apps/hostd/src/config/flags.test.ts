@@ -28,6 +28,7 @@ describe("the schema", () => {
       ["--subnet <cidr>", "subnet"],
       ["--mtu <bytes>", "mtu"],
       ["--dns-server <address>", "dns.servers"],
+      ["--dns-rule <rule>", "dns.rules"],
       ["-p, --publish <ports>", "forwards"],
       ["--state <folder>", "state"],
       ["--api <url>", "api"],
@@ -36,7 +37,7 @@ describe("the schema", () => {
       ["--log-format <format>", "log.format"],
     ]);
     const repeatable = flags.filter((flag) => flag.repeatable).map(({ name }) => name);
-    expect(repeatable).toEqual(["--qemu", "--dns-server", "--publish"]);
+    expect(repeatable).toEqual(["--qemu", "--dns-server", "--dns-rule", "--publish"]);
   });
 });
 

@@ -1,9 +1,9 @@
 /** The flags that set keys of the configuration, read off the schema, and the layer of settings they make. */
 import * as z from "zod";
+import { type KeyFlag, valueSchema } from "./key-schema.ts";
 import { type KeyPath, knownKeys } from "./keys.ts";
 import { type ConfigProblem, isNot, type Label, problemAt } from "./problems.ts";
 import type { ConfigLayer } from "./resolve.ts";
-import { type KeyFlag, valueSchema } from "./schema.ts";
 import { ValueError } from "./values.ts";
 
 /** A flag that sets a key. */

@@ -1,6 +1,7 @@
 /** Keys by their path: the tree of the schema walked, and paths written as people read them. */
 import * as z from "zod";
-import { type KeyDoc, keyDoc, settingsSchema, valueSchema } from "./schema.ts";
+import { type KeyDoc, keyDoc, valueSchema } from "./key-schema.ts";
+import { settingsSchema } from "./schema.ts";
 
 /** The way to a value: names of keys and positions in lists. */
 export type KeyPath = readonly (string | number)[];

@@ -7,6 +7,7 @@ import { formatEndpoint, formatSocketAddress } from "./endpoint.ts";
 import type { HostdConfig } from "./resolve.ts";
 import type { SettingsInput } from "./schema.ts";
 import { formatNetwork } from "./values.ts";
+import type { ConfigZone } from "./zones.ts";
 
 /** The configuration as plain data that `parseConfig` reads back to the same configuration. */
 export function configToData(config: HostdConfig): SettingsInput {
@@ -28,11 +29,15 @@ export function configToData(config: HostdConfig): SettingsInput {
     },
     dns: {
       servers: dns.servers.map(formatServerAddress),
+      rules: dns.rules.map(({ domain, servers }) => ({ domain, servers: servers.map(formatServerAddress) })),
+      resolver: dns.resolver,
       resolvConf: dns.resolvConf,
-      zones: dns.zones.map(({ name, records }) => ({
-        name,
-        records: records.map((record) => ({ ...record, address: formatIpv4(record.address) })),
-      })),
+      hosts: dns.hosts ?? "none",
+      zones: dns.zones.map(zoneToData),
+      aliases: [...dns.aliases],
+      cache: dns.cache,
+      randomizeCase: dns.randomizeCase,
+      maxQueriesPerSecond: dns.maxQueriesPerSecond,
     },
     tcp,
     egress,
@@ -42,9 +47,21 @@ export function configToData(config: HostdConfig): SettingsInput {
       protocol,
     })),
     state: config.state,
-    ...(config.api === undefined ? {} : { api: formatSocketAddress(config.api) }),
+    api: config.api === undefined ? "none" : formatSocketAddress(config.api),
     ...(config.capture === undefined ? {} : { capture: config.capture }),
     log,
+  };
+}
+
+function zoneToData({ name, records, defaultAddress }: ConfigZone) {
+  return {
+    name,
+    records: records.map((record) => {
+      if (record.type !== "TXT") return { ...record };
+      const { text } = record;
+      return { ...record, text: typeof text === "string" ? text : [...text] };
+    }),
+    ...(defaultAddress === undefined ? {} : { defaultAddress }),
   };
 }
 

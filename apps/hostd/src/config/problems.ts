@@ -1,7 +1,7 @@
 /** What is wrong with a configuration, said so that it can be put right: where, which key, what value, what is allowed. */
 import * as z from "zod";
+import { expected, valueSchema } from "./key-schema.ts";
 import { type KeyPath, keyText, knownKeys, schemaAt, valueAt } from "./keys.ts";
-import { expected, valueSchema } from "./schema.ts";
 import { nearest } from "./suggest.ts";
 
 /** One thing that is wrong with a configuration. */

@@ -2,7 +2,7 @@
  * From what was written to what holds: layers of settings (file, flags) are laid over each other, the rest is filled
  * in with defaults, and the whole is checked for what no key shows alone.
  */
-import type { ServerAddress } from "@hostd/dns";
+import type { NameAlias, ServerAddress } from "@hostd/dns";
 import { type ForwardRule, formatListenAddress } from "@hostd/portfwd";
 import {
   type CongestionAlgorithm,
@@ -16,6 +16,7 @@ import {
 import { type Endpoint, formatEndpoint, isLoopbackHost, type UnixAddress } from "./endpoint.ts";
 import {
   absolutePath,
+  defaultApiSocket,
   defaultSocket,
   defaultStateFolder,
   type HostEnvironment,
@@ -28,11 +29,13 @@ import {
   DHCP_RANGE_MAX,
   type LogFormat,
   type LogLevel,
+  type ResolverKind,
   type Settings,
   type Sources,
   settingsSchema,
 } from "./schema.ts";
 import { formatNetwork, macText, readMac, readSubnet } from "./values.ts";
+import { type ConfigZone, readZones } from "./zones.ts";
 
 /** An address set aside for the guest with this MAC address. */
 export interface StaticLease {
@@ -40,17 +43,11 @@ export interface StaticLease {
   readonly address: Ipv4;
 }
 
-/** A name hostd answers for itself, relative to its zone; `@` is the zone. */
-export interface ZoneRecord {
-  readonly name: string;
-  readonly type: "A";
-  readonly address: Ipv4;
-}
-
-/** A domain hostd answers for itself. The name has no dot at its end. */
-export interface Zone {
-  readonly name: string;
-  readonly records: readonly ZoneRecord[];
+/** Servers that are asked for the names of a domain. */
+export interface DnsRule {
+  /** Without a dot at its end. */
+  readonly domain: string;
+  readonly servers: readonly ServerAddress[];
 }
 
 /** A configuration in which every value is read, checked and filled in. Paths are absolute, times are in seconds. */
@@ -68,15 +65,29 @@ export interface HostdConfig {
     readonly last: Ipv4;
     readonly leaseSeconds: number;
     readonly domain: string | undefined;
-    /** Undefined when those of `dns.resolvConf` hold. */
+    /** Undefined when those of the host hold. */
     readonly search: readonly string[] | undefined;
     readonly static: readonly StaticLease[];
   };
   readonly dns: {
-    /** Empty when the servers of `resolvConf` are to be asked. */
+    /** Empty when the servers of the host are to be asked. */
     readonly servers: readonly ServerAddress[];
+    readonly rules: readonly DnsRule[];
+    readonly resolver: ResolverKind;
     readonly resolvConf: string;
-    readonly zones: readonly Zone[];
+    /** The hosts file; undefined for none. */
+    readonly hosts: string | undefined;
+    readonly zones: readonly ConfigZone[];
+    readonly aliases: readonly NameAlias[];
+    readonly cache: {
+      /** 0 for no cache. */
+      readonly entries: number;
+      readonly megabytes: number;
+      readonly staleSeconds: number;
+    };
+    readonly randomizeCase: boolean;
+    /** Of one VM, that are asked of servers. */
+    readonly maxQueriesPerSecond: number;
   };
   /** The TCP between hostd and the guest. */
   readonly tcp: {
@@ -148,11 +159,12 @@ export function resolveConfig(layers: readonly ConfigLayer[], environment = proc
   }
   if (problems.length > 0) throw new ConfigError(problems);
   const settings = given.reduce<Settings>((below, { settings: above }) => merge(below, above), {});
-  const config = fillIn(settings, environment);
   const check = new Check(given);
+  const zones = readZones(settings.dns?.zones ?? [], (path, reason) => check.report(["dns", "zones", ...path], reason));
+  const config = fillIn(settings, zones, environment);
   checkAddresses(config, check);
   checkStaticLeases(settings, config, check);
-  checkZones(config, check);
+  checkDns(config, check);
   checkEndpoints(config, check);
   checkForwards(config, check);
   if (check.problems.length > 0) throw new ConfigError(check.problems);
@@ -223,7 +235,15 @@ function withAbsolutePaths(settings: Settings, base: string, environment: HostEn
     ...settings,
     ...(state === undefined ? {} : { state: absolute(state) }),
     ...(capture === undefined ? {} : { capture: absolute(capture) }),
-    ...(dns?.resolvConf === undefined ? {} : { dns: { ...dns, resolvConf: absolute(dns.resolvConf) } }),
+    ...(dns === undefined
+      ? {}
+      : {
+          dns: {
+            ...dns,
+            ...(dns.resolvConf === undefined ? {} : { resolvConf: absolute(dns.resolvConf) }),
+            ...(typeof dns.hosts === "string" ? { hosts: absolute(dns.hosts) } : {}),
+          },
+        }),
   };
 }
 
@@ -238,7 +258,7 @@ function merge<T extends object>(below: T, above: T): T {
   return merged;
 }
 
-function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
+function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: HostEnvironment): HostdConfig {
   const { dhcp = {}, dns = {}, tcp = {}, egress = {}, log = {} } = settings;
   const subnet = settings.subnet ?? readSubnet(DEFAULTS.subnet);
   const { lowest, highest } = usableRange(subnet);
@@ -263,11 +283,19 @@ function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
     },
     dns: {
       servers: dns.servers ?? [],
+      rules: dns.rules ?? [],
+      resolver: dns.resolver ?? DEFAULTS.resolver,
       resolvConf: dns.resolvConf ?? DEFAULTS.resolvConf,
-      zones: (dns.zones ?? []).map(({ name, records = [] }) => ({
-        name,
-        records: records.map(({ type = "A", ...record }) => ({ ...record, type })),
-      })),
+      hosts: (dns.hosts === undefined ? DEFAULTS.hosts : dns.hosts) ?? undefined,
+      zones,
+      aliases: dns.aliases ?? [],
+      cache: {
+        entries: dns.cache?.entries ?? DEFAULTS.cacheEntries,
+        megabytes: dns.cache?.megabytes ?? DEFAULTS.cacheMegabytes,
+        staleSeconds: dns.cache?.staleSeconds ?? DEFAULTS.cacheStaleSeconds,
+      },
+      randomizeCase: dns.randomizeCase ?? DEFAULTS.randomizeCase,
+      maxQueriesPerSecond: dns.maxQueriesPerSecond ?? DEFAULTS.maxQueriesPerSecond,
     },
     tcp: {
       congestionControl: tcp.congestionControl ?? DEFAULTS.congestionControl,
@@ -292,10 +320,16 @@ function fillIn(settings: Settings, environment: HostEnvironment): HostdConfig {
     },
     forwards: (settings.forwards ?? []).map(({ protocol = "tcp", ...forward }) => ({ ...forward, protocol })),
     state: settings.state ?? defaultStateFolder(environment),
-    api: settings.api,
+    api: apiOf(settings, environment),
     capture: settings.capture,
     log: { level: log.level ?? DEFAULTS.logLevel, format: log.format ?? DEFAULTS.logFormat },
   };
+}
+
+/** With endpoints of one's own, the default place may be somebody else's. */
+function apiOf({ api, qemu }: Settings, environment: HostEnvironment): UnixAddress | undefined {
+  if (api !== undefined) return api ?? undefined;
+  return qemu === undefined ? { transport: "unix", path: defaultApiSocket(environment) } : undefined;
 }
 
 /** The addresses of a network a host can have. All lie on one side of the sign, so they compare as numbers. */
@@ -385,22 +419,33 @@ function checkStaticLeases(settings: Settings, config: HostdConfig, check: Check
   }
 }
 
-function checkZones(config: HostdConfig, check: Check): void {
-  const names = new Set<string>();
-  for (const [index, { name, records }] of config.dns.zones.entries()) {
-    const path = ["dns", "zones", index];
-    if (names.has(name.toLowerCase())) {
-      check.report([...path, "name"], `${JSON.stringify(name)} is given twice; allowed: every zone once`);
+function checkDns({ dns, gateway, host }: HostdConfig, check: Check): void {
+  const owners = new Map([
+    [formatIpv4(gateway), "the gateway"],
+    [formatIpv4(host), "host"],
+  ]);
+  const checkServers = (path: KeyPath, servers: readonly ServerAddress[]) => {
+    for (const [index, { address }] of servers.entries()) {
+      const owner = owners.get(address);
+      if (owner === undefined) continue;
+      const reason = `${address} is the address of ${owner}, so hostd would ask itself; allowed: another name server`;
+      check.report([...path, index], reason);
     }
-    names.add(name.toLowerCase());
-    for (const [position, record] of records.entries()) {
-      const length = record.name === "@" ? name.length : record.name.length + 1 + name.length;
-      if (length <= 253) continue;
-      check.report(
-        [...path, "records", position, "name"],
-        `with its zone the name has ${length} characters; allowed: at most 253`,
-      );
+  };
+  checkServers(["dns", "servers"], dns.servers);
+  const domains = new Set<string>();
+  for (const [index, { domain, servers }] of dns.rules.entries()) {
+    const path = ["dns", "rules", index];
+    if (domains.has(domain.toLowerCase())) {
+      check.report([...path, "domain"], `${JSON.stringify(domain)} is given twice; allowed: every domain once`);
     }
+    domains.add(domain.toLowerCase());
+    if (servers.length === 0) check.report([...path, "servers"], "the list is empty; allowed: one server or more");
+    checkServers([...path, "servers"], servers);
+  }
+  for (const [index, alias] of dns.aliases.entries()) {
+    if (dns.aliases.indexOf(alias) === index) continue;
+    check.report(["dns", "aliases", index], `${alias} is given twice; allowed: every alias once`);
   }
 }
 

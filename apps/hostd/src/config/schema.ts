@@ -5,49 +5,25 @@
  * The schema yields {@link Settings}: the values that were given, parsed. Defaults that follow from other keys, and
  * checks across keys, are in `resolve.ts`.
  */
+import { DEFAULT_TTL, HOSTS_PATH, NAME_ALIASES } from "@hostd/dns";
 import * as z from "zod";
-import { readEndpoint, readUnixListener } from "./endpoint.ts";
+import { DNS_RULE_FORM, readDnsRule } from "./dns-rule.ts";
+import { readEndpoint, readUnixListener, type UnixAddress } from "./endpoint.ts";
 import { PUBLISH_FORM, readGuestTarget, readListenAddress, readPublishedPort } from "./forward.ts";
+import { expecting, integer, key, oneOf, requiredKey, text, textOrNumber } from "./key-schema.ts";
 import {
+  readAddress,
   readDomainName,
   readIpv4,
   readMac,
   readPath,
+  readPathOrNone,
   readRecordName,
   readServer,
   readSubnet,
+  readTargetName,
   SUBNET_PREFIX,
-  ValueError,
 } from "./values.ts";
-
-/** The flag of `hostd up` that sets a key. */
-export interface KeyFlag {
-  /** As commander takes it, `--name <value>`. A key that holds a list has a flag that may be repeated. */
-  readonly flags: string;
-  /** The heading under which `--help` lists it. */
-  readonly group: string;
-  /** How the flag writes an item of a list that the file writes as a mapping. */
-  readonly item?: {
-    /** The form of an item, fit to follow "is not". */
-    readonly form: string;
-    readonly example: string;
-    /**
-     * Reads an item into what the file would say.
-     *
-     * @throws {ValueError} with the reason.
-     */
-    readonly read: (text: string) => unknown;
-  };
-}
-
-/** What is written about a key beside its type. */
-export interface KeyDoc {
-  /** What the key means: a sentence without a full stop, since `--help` appends the default. */
-  readonly description: string;
-  /** What holds when the key is not given, in words or as a value; missing where the key is required. */
-  readonly default?: string;
-  readonly flag?: KeyFlag;
-}
 
 /** The default values that are plain numbers or words; those that follow from other keys are in `resolve.ts`. */
 export const DEFAULTS = {
@@ -65,6 +41,13 @@ export const DEFAULTS = {
   logLevel: "info",
   logFormat: "auto",
   resolvConf: "/etc/resolv.conf",
+  resolver: "servers",
+  hosts: HOSTS_PATH,
+  cacheEntries: 10_000,
+  cacheMegabytes: 16,
+  cacheStaleSeconds: 86_400,
+  randomizeCase: false,
+  maxQueriesPerSecond: 10_000,
   tcpMaxFlows: 16_384,
   tcpMaxPending: 1024,
   udpMaxFlows: 4096,
@@ -79,13 +62,19 @@ export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "
 export const SOURCES = ["shown", "leased"] as const;
 /** How the congestion window of a connection to the guest is sized. */
 export const CONGESTION_ALGORITHMS = ["cubic", "reno"] as const;
+/** Who knows the names that are not hostd's own: name servers, or the system's own call. */
+export const RESOLVERS = ["servers", "system"] as const;
 export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
+/** The types of the records of a zone. */
+export const RECORD_TYPES = ["A", "AAAA", "CNAME", "PTR", "TXT", "MX", "SRV"] as const;
 /** What a published port carries. */
 export const FORWARD_PROTOCOLS = ["tcp"] as const;
 
 /** The most addresses the DHCP server hands out: its memory is bounded by them. */
 export const DHCP_RANGE_MAX = 4096;
 
+export type RecordType = (typeof RECORD_TYPES)[number];
+export type ResolverKind = (typeof RESOLVERS)[number];
 /** How detailed the log is; `silent` writes nothing. */
 export type Sources = (typeof SOURCES)[number];
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -95,75 +84,6 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 const ATTACHING = "Attaching a VM:";
 const NETWORK = "Network:";
 const RUNNING = "Files and logging:";
-
-const docs = z.registry<KeyDoc>();
-const expectations = z.registry<{ readonly expected: string }>();
-
-/** What is written about the key whose value `schema` describes. */
-export function keyDoc(schema: z.core.$ZodType): KeyDoc | undefined {
-  return docs.get(schema);
-}
-
-/** A noun phrase for the values that `schema` takes, fit to follow "is not". */
-export function expected(schema: z.core.$ZodType): string {
-  const inner = valueSchema(schema);
-  if (inner instanceof z.ZodObject) return `a mapping with the keys ${Object.keys(inner.shape).join(", ")}`;
-  if (inner instanceof z.ZodArray) return `a list in which each item is ${expected(inner.element)}`;
-  return expectations.get(inner)?.expected ?? "allowed here";
-}
-
-/** The schema of the value itself, without the wrapper that makes a key optional. */
-export function valueSchema(schema: z.core.$ZodType): z.core.$ZodType {
-  return schema instanceof z.ZodOptional ? valueSchema(schema.unwrap()) : schema;
-}
-
-function expecting<S extends z.core.$ZodType>(phrase: string, schema: S): S {
-  expectations.add(schema, { expected: phrase });
-  return schema;
-}
-
-/** A value written as text, read by one of the readers of `values.ts`, `endpoint.ts` and `forward.ts`. */
-function text<T>(phrase: string, read: (text: string) => T) {
-  return reading(z.string(), phrase, read);
-}
-
-/** The same where a number alone may be meant, which YAML does not read as text. */
-function textOrNumber<T>(phrase: string, read: (text: string) => T) {
-  return reading(z.union([z.string(), z.number()]), phrase, read);
-}
-
-function reading<W extends string | number, T>(source: z.ZodType<W, W>, phrase: string, read: (text: string) => T) {
-  const schema = source.transform((written, context): T => {
-    try {
-      return read(String(written));
-    } catch (error) {
-      if (!(error instanceof ValueError)) throw error;
-      // The reason travels as a parameter, since zod puts words of its own in the place of an empty message.
-      context.issues.push({ code: "custom", params: { reason: error.message }, input: written });
-      return z.NEVER;
-    }
-  });
-  return expecting(phrase, schema);
-}
-
-function integer(min: number, max: number, unit = "") {
-  return expecting(`a whole number ${unit}from ${min} to ${max}`, z.int().min(min).max(max));
-}
-
-function oneOf<const T extends readonly string[]>(values: T) {
-  return expecting(values.length === 1 ? values[0] : `one of ${values.join(", ")}`, z.enum(values));
-}
-
-function key<S extends z.core.$ZodType>(schema: S, doc: KeyDoc) {
-  const optional = z.optional(schema);
-  docs.add(optional, doc);
-  return optional;
-}
-
-function requiredKey<S extends z.core.$ZodType>(schema: S, doc: KeyDoc): S {
-  docs.add(schema, doc);
-  return schema;
-}
 
 const ipv4 = () => text("an IPv4 address such as 192.168.65.1", readIpv4);
 const domainName = (longest = 253) =>
@@ -190,7 +110,7 @@ const dhcp = z.strictObject({
   }),
   search: key(z.array(domainName()).max(64), {
     description: "The domains in which the guest looks up a short name (option 119), at most 64",
-    default: "those of `dns.resolvConf`",
+    default: "those of the host, also after they have changed",
   }),
   static: key(
     expecting(
@@ -204,41 +124,134 @@ const dhcp = z.strictObject({
   ),
 });
 
+const ipAddress = () => text("an IPv4 or IPv6 address such as 192.168.65.9 or fd00::9", readAddress);
+const target = () => text('an absolute domain name such as db.example, or "." for none', readTargetName);
+const number16 = () => integer(0, 65_535);
+const server = () =>
+  text(
+    "the address of a name server such as 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353",
+    readServer,
+  );
+
 const record = z.strictObject({
-  name: requiredKey(
-    text('a domain name relative to the zone such as "db", or "@" for the zone itself', readRecordName),
+  name: key(
+    text('a domain name relative to the zone such as "db" or "*.db", or "@" for the zone itself', readRecordName),
     {
-      description: 'The name, relative to the zone; "@" is the zone itself',
+      description:
+        'The name, relative to the zone: "@" is the zone itself, and "*" as the first label stands for every name below ' +
+        "that does not exist",
+      default: "`regexp` says which names",
     },
   ),
-  type: key(oneOf(["A"]), { description: "The type of the record", default: "A" }),
-  address: requiredKey(ipv4(), { description: "The address the name stands for" }),
+  regexp: key(expecting("a regular expression in the syntax of RE2", z.string()), {
+    description:
+      "In place of `name`: the record is for every name of the zone with a match in the part before the zone's name",
+    default: "`name` says which name",
+  }),
+  type: key(oneOf(RECORD_TYPES), {
+    description: "The type of the record; which of the keys below it takes follows from it",
+    default: "A or AAAA, as `address` is",
+  }),
+  address: key(ipAddress(), { description: "A and AAAA: the address the name stands for", default: "required there" }),
+  target: key(target(), {
+    description: "CNAME, PTR and SRV: the name it leads to, as a whole and not relative to the zone",
+    default: "required there",
+  }),
+  text: key(expecting("a text, or a list of texts", z.union([z.string(), z.array(z.string())])), {
+    description: "TXT: what it says; a text of more than 255 bytes is cut into several strings",
+    default: "required there",
+  }),
+  preference: key(number16(), { description: "MX: the lowest is used first", default: "required there" }),
+  exchange: key(target(), { description: "MX: the mail server", default: "required there" }),
+  priority: key(number16(), { description: "SRV: the lowest is used first", default: "required there" }),
+  weight: key(number16(), {
+    description: "SRV: its share among those of the same priority",
+    default: "required there",
+  }),
+  port: key(number16(), { description: "SRV: the port of the service", default: "required there" }),
+  ttl: key(integer(0, 2_147_483_647, "of seconds "), {
+    description: "How long an answer may be kept",
+    default: String(DEFAULT_TTL),
+  }),
 });
 
 const zone = z.strictObject({
   name: requiredKey(domainName(), { description: "The domain hostd answers for itself, without asking a server" }),
   records: key(z.array(record), { description: "The names of the zone", default: "none" }),
+  defaultAddress: key(ipAddress(), {
+    description: "The address of every name of the zone that no record is for",
+    default: "such a name does not exist",
+  }),
+});
+
+const rule = z.strictObject({
+  domain: requiredKey(domainName(), { description: "The domain, with all that is below it" }),
+  servers: requiredKey(z.array(server()), { description: "The name servers that are asked for its names" }),
+});
+
+const cache = z.strictObject({
+  entries: key(integer(0, 1_000_000), {
+    description: "How many answers are kept; 0 for none",
+    default: String(DEFAULTS.cacheEntries),
+  }),
+  megabytes: key(integer(1, 1024, "of megabytes "), {
+    description: "How much memory they may take",
+    default: String(DEFAULTS.cacheMegabytes),
+  }),
+  staleSeconds: key(integer(0, 604_800, "of seconds "), {
+    description: "For how long after its time an answer is given while no server answers (RFC 8767); 0 for not at all",
+    default: String(DEFAULTS.cacheStaleSeconds),
+  }),
 });
 
 const dns = z.strictObject({
-  servers: key(
-    z.array(
-      text(
-        "the address of a name server such as 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 or [2001:db8::53]:5353",
-        readServer,
-      ),
-    ),
-    {
-      description: "The name servers that hostd asks on behalf of the guest",
-      default: "those of `dns.resolvConf`",
-      flag: { flags: "--dns-server <address>", group: NETWORK },
+  servers: key(z.array(server()), {
+    description: "The name servers that hostd asks on behalf of the guest",
+    default: "those of the host",
+    flag: { flags: "--dns-server <address>", group: NETWORK },
+  }),
+  rules: key(z.array(rule), {
+    description: "Domains whose names are asked of other servers; the longest domain that a name is in holds",
+    default: "none",
+    flag: {
+      flags: "--dns-rule <rule>",
+      group: NETWORK,
+      item: { form: DNS_RULE_FORM, example: "corp.example=10.0.0.53", read: readDnsRule },
     },
-  ),
+  }),
+  resolver: key(oneOf(RESOLVERS), {
+    description:
+      "Who is asked for addresses and for names of addresses: name servers, or the system's own call (getaddrinfo), " +
+      "which also knows what only this host can resolve",
+    default: DEFAULTS.resolver,
+  }),
   resolvConf: key(path("file"), {
     description: "The file that names the host's own name servers",
     default: DEFAULTS.resolvConf,
   }),
-  zones: key(z.array(zone), { description: "Further domains hostd answers for itself", default: "none" }),
+  hosts: key(text('the path of a file, or "none"', readPathOrNone), {
+    description: "The hosts file whose names are answered, also after it has changed",
+    default: DEFAULTS.hosts,
+  }),
+  zones: key(z.array(zone), {
+    description: "Further domains hostd answers for itself; the first that a name is in holds",
+    default: "none",
+  }),
+  aliases: key(z.array(oneOf(NAME_ALIASES)), {
+    description: "Programs whose names for the host are answered too",
+    default: "none",
+  }),
+  cache: key(cache, { description: "What is kept of the answers of servers", default: "as below" }),
+  randomizeCase: key(expecting("true or false", z.boolean()), {
+    description:
+      "Whether letters of the names that servers are asked for change their case at random, which makes answers harder " +
+      "to forge; some servers do not take it",
+    default: String(DEFAULTS.randomizeCase),
+  }),
+  maxQueriesPerSecond: key(integer(1, 1_000_000), {
+    description: "How many queries of one VM per second are asked of servers; those beyond get SERVFAIL",
+    default: String(DEFAULTS.maxQueriesPerSecond),
+  }),
 });
 
 const log = z.strictObject({
@@ -260,7 +273,8 @@ const tcp = z.strictObject({
     default: DEFAULTS.congestionControl,
   }),
   receiveRing: key(integer(16, 65_536, "of frames "), {
-    description: "How many frames are sent to the guest unacknowledged: what its network card holds and what waits for it on the way there",
+    description:
+      "How many frames are sent to the guest unacknowledged: what its network card holds and what waits for it on the way there",
     default: String(DEFAULTS.receiveRing),
   }),
   timestamps: key(expecting("true or false", z.boolean()), {
@@ -404,9 +418,9 @@ export const settingsSchema = z.strictObject({
     default: "$XDG_STATE_HOME/hostd, without that variable ~/.local/state/hostd",
     flag: { flags: "--state <folder>", group: RUNNING },
   }),
-  api: key(text("the address of a Unix socket such as unix:///run/hostd/api.sock", readUnixListener), {
+  api: key(text('the address of a Unix socket such as unix:///run/hostd/api.sock, or "none"', readApi), {
     description: "Where the control API listens",
-    default: "no control API",
+    default: "api.sock beside the default endpoint; none where `qemu` is given",
     flag: { flags: "--api <url>", group: RUNNING },
   }),
   capture: key(path("file"), {
@@ -420,8 +434,19 @@ export const settingsSchema = z.strictObject({
 /** A configuration as written: the values that were given, parsed, and nothing else. */
 export type Settings = z.output<typeof settingsSchema>;
 
+/** A zone as written. */
+export type ZoneSettings = z.output<typeof zone>;
+
+/** A record of a zone as written. */
+export type RecordSettings = z.output<typeof record>;
+
 /** What a program may write for {@link Settings}, before it is read. */
 export type SettingsInput = z.input<typeof settingsSchema>;
+
+/** Null for no control API. */
+function readApi(written: string): UnixAddress | null {
+  return written === "none" ? null : readUnixListener(written);
+}
 
 /** A MAC address that is the key of a mapping stays as written, so that two spellings of one are both seen. */
 function readMacKey(written: string): string {

@@ -138,9 +138,27 @@ export function readDomainName(text: string, longest = 253): string {
   return name;
 }
 
-/** Reads the name of a record: relative to its zone, `@` for the zone itself. */
+/** Reads the name of a record: relative to its zone, `@` for the zone itself, with `*` as the first label a wildcard. */
 export function readRecordName(text: string): string {
-  return text === "@" ? text : readDomainName(text);
+  if (text === "@" || text === "*") return text;
+  return text.startsWith("*.") ? `*.${readDomainName(text.slice(2))}` : readDomainName(text);
+}
+
+/** Reads the absolute name that a record leads to; `.` for the root. */
+export function readTargetName(text: string): string {
+  return text === "." ? text : readDomainName(text);
+}
+
+/** Reads an IPv4 address, or an IPv6 address without a zone; returns it in canonical form. */
+export function readAddress(text: string): string {
+  const address = isIpv4(text) ? text : readIpv6(text);
+  if (address === undefined || address.includes("%")) throw new ValueError("");
+  return address;
+}
+
+/** Reads the path of a file, or `none` for none. */
+export function readPathOrNone(text: string): string | null {
+  return text === "none" ? null : readPath(text);
 }
 
 /** Reads the path of a file or folder. */

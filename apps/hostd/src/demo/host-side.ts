@@ -64,11 +64,11 @@ export class HostSide {
     const server = new DnsServer({
       resolver: new Resolver({
         zones: new Zones([{ name: OUTSIDE_ZONE, records }]),
-        forwarder: new Forwarder({ source: fixedServers([]) }),
+        upstream: new Forwarder({ source: fixedServers([]) }),
       }),
     });
     this.#dns.on("message", (message, { address, port }) => {
-      const context = { client: parseIpv4(address), vmAddress: null };
+      const context = { link: "", client: parseIpv4(address), vmAddress: null };
       server.handleDatagram(message, context, (answer) => this.#dns.send(answer, port, address));
     });
   }

@@ -40,6 +40,14 @@ export function queryMessage(name: string, type: RecordType | "ANY", options: Qu
   return Uint8Array.from(message);
 }
 
+/** A query with these EDNS options, by their codes below 256, each with two bytes of data. */
+export function queryWithOptions(name: string, codes: readonly number[], changes: QueryOptions = {}): Uint8Array {
+  const plain = queryMessage(name, "A", { udpPayloadSize: 1232, ...changes });
+  const options = codes.flatMap((code) => [0, code, 0, 2, 0xab, 0xcd]);
+  plain[plain.length - 1] = options.length;
+  return Uint8Array.from([...plain, ...options]);
+}
+
 /** Reads a query that is known to be one. */
 export function readValid(message: Uint8Array): Query {
   const reading = readQuery(message);

@@ -67,6 +67,23 @@ describe("the server's offer", () => {
     );
   });
 
+  it("takes the search domains from a function at each message, without those that do not fit", () => {
+    let domains: readonly string[] = ["old.example"];
+    const lan = new Lan({ searchDomains: () => domains });
+    const search = () => {
+      const value = read(lan.deliver(discover({ size: 1500 }))).options.bytes(DHCP_OPTION.domainSearch);
+      return value === null ? null : decodeDomainSearch(value);
+    };
+
+    expect(search()).toEqual(["old.example"]);
+    domains = ["new.example", "not a name", "corp.example"];
+    expect(search()).toEqual(["new.example", "corp.example"]);
+    domains = Array.from({ length: 100 }, (_, index) => `d${index}.example`);
+    expect(search()).toEqual(domains.slice(0, 64));
+    domains = [];
+    expect(search()).toBeNull();
+  });
+
   it("says nothing of what it has not", () => {
     const reply = read(new Lan({ dnsServers: [], searchDomains: [] }).deliver(discover({ parameters: [6, 15, 119] })));
 

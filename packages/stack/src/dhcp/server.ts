@@ -65,8 +65,11 @@ export interface DhcpServerOptions {
   readonly router: Ipv4;
   /** At most 16. */
   readonly dnsServers: readonly Ipv4[];
-  /** At most 64. A client that takes too short a message for them gets the first ones. */
-  readonly searchDomains: readonly string[];
+  /**
+   * At most 64, or a function that is asked before each reply, of whose domains what does not fit is left out. A client
+   * that takes too short a message for them gets the first ones.
+   */
+  readonly searchDomains: readonly string[] | (() => readonly string[]);
   /** At most 128 characters. */
   readonly domainName?: string;
   /** Bytes, 68 to 65535 (RFC 2132, 5.1). */
@@ -135,8 +138,11 @@ export class DhcpServer {
   readonly #pool: AddressPool;
   /** The configuration parameters in the order they are sent to a client that asks for none in particular. */
   readonly #parameters = new DhcpOptions();
+  readonly #searchDomains: () => readonly string[];
+  /** What {@link #searchLists} were made from. */
+  #listedDomains: readonly string[] = [];
   /** The search list with its last domains left out, from none left out to all. */
-  readonly #searchLists: Uint8Array[] = [];
+  #searchLists: readonly Uint8Array[] = searchLists([]);
 
   /** @throws {RangeError} when the options contradict each other or cannot be said in a DHCP message. */
   constructor(options: DhcpServerOptions) {
@@ -163,10 +169,8 @@ export class DhcpServer {
     this.#parameters
       .setUint16(DHCP_OPTION.interfaceMtu, options.mtu)
       .setIpv4(DHCP_OPTION.broadcastAddress, networkBroadcast(options.subnet));
-    for (let count = options.searchDomains.length; count > 0; count--) {
-      this.#searchLists.push(encodeDomainSearch(options.searchDomains.slice(0, count)));
-    }
-    this.#searchLists.push(new Uint8Array(0));
+    const { searchDomains } = options;
+    this.#searchDomains = typeof searchDomains === "function" ? searchDomains : () => searchDomains;
   }
 
   /**
@@ -373,7 +377,7 @@ export class DhcpServer {
       ciaddr: type === DHCP_TYPE.ack ? request.ciaddr : IPV4_ANY,
       yiaddr,
     };
-    for (const searchList of this.#searchLists) {
+    for (const searchList of this.#currentSearchLists()) {
       const options = new DhcpOptions().setIpv4(DHCP_OPTION.serverIdentifier, this.#options.serverAddress);
       if (yiaddr !== IPV4_ANY) {
         options
@@ -406,6 +410,15 @@ export class DhcpServer {
     if (searchList.length > 0) {
       options.set(DHCP_OPTION.domainSearch, searchList);
     }
+  }
+
+  #currentSearchLists(): readonly Uint8Array[] {
+    const domains = this.#searchDomains();
+    if (domains !== this.#listedDomains) {
+      this.#searchLists = searchLists(domains.filter(isDomain).slice(0, SEARCH_DOMAIN_LIMIT));
+      this.#listedDomains = domains;
+    }
+    return this.#searchLists;
   }
 
   #send(request: DhcpMessage, header: Omit<DhcpMessage, "options">, options: DhcpOptions): Answer | null {
@@ -461,6 +474,20 @@ function isEthernetClient({ htype, chaddr }: DhcpMessage): boolean {
   return htype === HTYPE_ETHERNET && chaddr.length === 6 && (chaddr[0] & 1) === 0 && chaddr.some((byte) => byte !== 0);
 }
 
+/** The search list of all domains, of all but the last, and so on to that of none. */
+function searchLists(domains: readonly string[]): Uint8Array[] {
+  const lists = domains.map((_, index) => encodeDomainSearch(domains.slice(0, domains.length - index)));
+  return [...lists, new Uint8Array(0)];
+}
+
+function isDomain(name: string): boolean {
+  try {
+    return encodeDomainSearch([name]).length > 0;
+  } catch {
+    return false;
+  }
+}
+
 function check(options: DhcpServerOptions, leaseTime: number): void {
   const { serverAddress, subnet, router, dnsServers, searchDomains, domainName, mtu } = options;
   for (const [name, address] of [
@@ -479,12 +506,14 @@ function check(options: DhcpServerOptions, leaseTime: number): void {
       `the DHCP lease time must be a whole number of seconds from 60 to 4294967294, not ${leaseTime}`,
     );
   }
-  if (dnsServers.length > DNS_SERVER_LIMIT || searchDomains.length > SEARCH_DOMAIN_LIMIT) {
+  const domains = typeof searchDomains === "function" ? [] : searchDomains;
+  if (dnsServers.length > DNS_SERVER_LIMIT || domains.length > SEARCH_DOMAIN_LIMIT) {
     throw new RangeError(
       `DHCP takes at most ${DNS_SERVER_LIMIT} DNS servers and ${SEARCH_DOMAIN_LIMIT} search domains, ` +
-        `not ${dnsServers.length} and ${searchDomains.length}`,
+        `not ${dnsServers.length} and ${domains.length}`,
     );
   }
+  encodeDomainSearch(domains);
   if (domainName !== undefined) {
     encodeDomainSearch([domainName]);
     if (domainName.length > DOMAIN_NAME_LIMIT) {
