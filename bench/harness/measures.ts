@@ -1,6 +1,18 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import {
+  DNSPERF_TIMEOUT_MS,
+  type DnsperfOptions,
+  dnsperfCommand,
+  dnsperfNames,
+  hasDnsperf,
+  parseDnsperf,
+} from "../../test/tap/dnsperf.ts";
 import { CELLS, DATAGRAM_SIZES, IDLE_FLOWS, PACE } from "./cells.ts";
 import { BASE_PORT, type Figures, figureOf, type LoadGenerator, PUBLISHED } from "./load.ts";
+import { finish } from "./programs.ts";
 import type { RunningPeer } from "./running-peer.ts";
 import { summarize } from "./statistics.ts";
 
@@ -32,6 +44,8 @@ export interface Measure {
 }
 
 const CONNECTIONS = 50;
+/** Seconds that dnsperf may take beside those it measures. */
+const DNSPERF_GRACE = 20;
 /** How long memory has to settle, in milliseconds. */
 const SETTLE_MS = 1000;
 /** How long flows may take to open, in milliseconds. */
@@ -196,6 +210,40 @@ async function names(bench: Bench): Promise<void> {
   }
 }
 
+/** Debian's dnsperf: as many answers as there can be to names that may be kept, and how slow those to new ones get. */
+async function dnsperf(bench: Bench): Promise<void> {
+  if (!hasDnsperf()) {
+    bench.note("dnsperf is not installed: apt-get install dnsperf");
+    return;
+  }
+  const { running, durations } = bench;
+  const folder = await mkdtemp(join(tmpdir(), "hostd-bench-"));
+  const run = async (prefix: string, count: number, limits: Pick<DnsperfOptions, "outstanding" | "perSecond">) => {
+    const names = join(folder, prefix);
+    await writeFile(names, dnsperfNames(prefix, "example", count));
+    const seconds = Math.ceil(durations.seconds);
+    const [program = "", ...args] = dnsperfCommand({
+      server: running.peer.kind.network.resolver,
+      names,
+      seconds,
+      ...limits,
+    });
+    const { stdout } = await finish(running.guest.spawn(program, args), (seconds + DNSPERF_GRACE) * 1000);
+    const result = parseDnsperf(stdout);
+    if (result.lost > 0) bench.note(`dnsperf, ${prefix} names: ${result.lost} of ${result.sent} queries had no answer`);
+    return result;
+  };
+  try {
+    // The services of the host let names be kept that begin so.
+    bench.record("dns-kept", (await run("kept", 100, { outstanding: 100 })).perSecond);
+    const fresh = await run("new", 100_000, { outstanding: 1000, perSecond: 5000 });
+    // What had no answer took longer than any that had.
+    bench.record("dns-slowest", fresh.lost > 0 ? DNSPERF_TIMEOUT_MS : fresh.slowest);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
 /** As many datagrams as the sender can send, for what arrives; then few enough for what is lost of them. */
 function datagrams(direction: "up" | "down", size: number): Measure {
   const id = `udp-${direction}-${size}`;
@@ -266,6 +314,7 @@ export const MEASURES: readonly Measure[] = [
   { id: "close", stage: "speed", run: (bench) => requests(bench, "close", host(bench), ["--close"]) },
   { id: "publish", stage: "speed", run: published },
   { id: "dns", stage: "speed", run: names },
+  { id: "dnsperf", stage: "speed", run: dnsperf },
   ...DATAGRAM_SIZES.map((size) => datagrams("up", size)),
   ...DATAGRAM_SIZES.map((size) => datagrams("down", size)),
   manyFlows("up", 1000),
