@@ -140,7 +140,8 @@ describe.skipIf(!isAvailable)("Linux's own TCP as the guest's", () => {
       const plans = new Array(2000).fill({ up: 100, down: 1000 });
       const { seconds, failures } = await traffic.run(guest, plans, { parallel: 1 });
       expect(failures).toEqual([]);
-      await expect.poll(descriptors, { timeout: 5000 }).toBe(idleDescriptors);
+      // At the start a socket to a name server was open, which is gone by now.
+      await expect.poll(descriptors, { timeout: 5000 }).toBeLessThanOrEqual(idleDescriptors);
       process.stderr.write(`tap: MTU ${mtu}: ${Math.round(2000 / seconds)} connections per second\n`);
     });
 
