@@ -1,11 +1,17 @@
 import type { Socket } from "node:net";
-import { adoptSocket, writeNow } from "@hostd/native";
+import { adoptSocket, setSendBuffer, writeNow } from "@hostd/native";
 import { BatchWriter } from "./batch-writer.ts";
 import type { FrameConsumer, FramePort } from "./port.ts";
 import { QEMU_PREFIX_LENGTH, QemuDecoder } from "./qemu-decoder.ts";
 
 /** How long a VM that does not read may hold back the end of its link, in milliseconds. */
 const CLOSE_MS = 1000;
+
+/**
+ * Bytes that a Unix socket takes before the VM reads, once it was found to take too little: several batches, so that this
+ * side goes on while the VM reads. By default Linux takes 208 KiB.
+ */
+const SEND_BUFFER_BYTES = 1024 * 1024;
 
 /**
  * A VM's link in QEMU's stream framing over a connected socket: a 32-bit big-endian length, then the frame.
@@ -20,6 +26,7 @@ export class QemuPort implements FramePort {
   #consumer: FrameConsumer | null = null;
   #fault: string | null = null;
   #open = true;
+  #hasLargeBuffer: boolean;
   #closeTimer: NodeJS.Timeout | null = null;
 
   /**
@@ -29,6 +36,8 @@ export class QemuPort implements FramePort {
    */
   constructor(accepted: Socket, name: string) {
     this.name = name;
+    // The kernel sizes the buffers of TCP by itself. What is no TCP socket has no address at the other side.
+    this.#hasLargeBuffer = accepted.remoteAddress !== undefined;
     this.#writer = new BatchWriter(
       {
         write: (bytes, offset, length, written) => this.#write(bytes, offset, length, written),
@@ -116,6 +125,11 @@ export class QemuPort implements FramePort {
     if (socket.destroyed) return true;
     const taken = socket.writableLength === 0 ? writeNow(socket, bytes, offset, length) : 0;
     if (taken === length) return true;
+    // Not before it is needed, as it takes memory and some time.
+    if (!this.#hasLargeBuffer) {
+      this.#hasLargeBuffer = true;
+      setSendBuffer(socket, SEND_BUFFER_BYTES);
+    }
     socket.write(bytes.subarray(offset + taken, offset + length), () => written());
     return false;
   }

@@ -10,7 +10,8 @@ interface SocketWithHandle {
 /** The errors with which the kernel says that it would have to wait. */
 const WOULD_BLOCK = new Set<string | undefined>(["EAGAIN", "EWOULDBLOCK"]);
 
-function descriptorOf(socket: Socket): number {
+/** The descriptor of a socket; -1 when it has none. */
+export function descriptorOf(socket: Socket): number {
   // Absent on Windows, and -1 once the handle is closed.
   return (socket as unknown as SocketWithHandle)._handle?.fd ?? -1;
 }

@@ -6,6 +6,7 @@ export interface SystemCalls {
   fcntl(descriptor: number, command: number, value: number): number;
   /** For requests whose argument is a structure, which the kernel reads and may change in place. */
   ioctl(descriptor: number, request: number, argument: Uint8Array): number;
+  setsockopt(descriptor: number, level: number, name: number, value: Uint8Array, length: number): number;
   /** The `errno` of the calling thread, to be read before any other call. */
   errno(): number;
 }
@@ -42,6 +43,7 @@ function load(): SystemCalls | SystemCallsUnavailable {
       socket: library.func("int socket(int domain, int type, int protocol)"),
       fcntl: (descriptor, command, value) => fcntl(descriptor, command, "int", value),
       ioctl: (descriptor, request, argument) => ioctl(descriptor, request, "void *", argument),
+      setsockopt: library.func("int setsockopt(int descriptor, int level, int name, void *value, unsigned int length)"),
       errno: () => koffi.errno(),
     };
   } catch (error) {
