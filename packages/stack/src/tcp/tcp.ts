@@ -44,6 +44,7 @@ import { Delivery, SegmentRingPool } from "./retransmission-queue.ts";
 import type { TcpSettings } from "./settings.ts";
 import { Timeouts } from "./timeouts.ts";
 import { Transmitter } from "./transmitter.ts";
+import { Turns } from "./turns.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 /** Twice the maximum segment lifetime (RFC 9293, 3.4.2). On one link without routers nothing lives for 5 s. */
@@ -78,7 +79,7 @@ export interface TcpEnvironment {
 export class Tcp implements ConnectionOwner, RequestOwner {
   readonly #options: TcpEnvironment;
   readonly #shared: SharedState;
-  readonly #load: LinkLoad;
+  readonly #turns: Turns;
   readonly #flows: FlowTable<TcpConnection>;
   readonly #timers = new TimerQueue<TcpConnection>();
   readonly #initialSequence: (tuple: FourTuple) => Sequence;
@@ -99,9 +100,6 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   readonly #halfOpen = new Set<TcpConnection>();
   /** Connections in TIME-WAIT, oldest first. */
   readonly #timeWait = new Set<TcpConnection>();
-  /** Connections with something to send, in the order in which they have their turns. */
-  #awake: TcpConnection[] = [];
-  #running: TcpConnection[] = [];
   #nextEphemeral: number;
 
   constructor(options: TcpEnvironment) {
@@ -116,7 +114,6 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#timestampOffsets = new TimestampOffsets(options.randomBytes);
     const { output, statistics, route, settings } = options;
     const load = new LinkLoad(settings.receiveRing);
-    this.#load = load;
     this.#shared = {
       segments: new SegmentRingPool(),
       delivery: new Delivery(),
@@ -132,6 +129,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#timeouts = new Timeouts({ wake, abort, remove }, settings, statistics);
     const reschedule = (connection: TcpConnection) => this.reschedule(connection);
     this.#transmitter = new Transmitter({ output, statistics, settings, load, route, reschedule });
+    this.#turns = new Turns(this.#transmitter, load, statistics);
     this.#resets = new ResetSender({ output, statistics, route });
     this.#receiver = new Receiver({
       statistics,
@@ -275,44 +273,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
    * @returns false when the link took no more; what is left goes on at the next call.
    */
   flush(now: number): boolean {
-    while (this.#flushAwake(now)) {
-      const connection = this.#load.nextTurn();
-      if (connection === null) return true;
-      const result = this.#transmitter.run(connection, now);
-      this.#load.endTurn(connection);
-      if (result !== "done") this.#enqueue(connection);
-      if (result === "blocked") return false;
-    }
-    return false;
-  }
-
-  /** Runs every connection that is awake, until none is; false when the link took no more. */
-  #flushAwake(now: number): boolean {
-    const { statistics } = this.#options;
-    while (this.#awake.length > 0) {
-      const running = this.#awake;
-      this.#awake = this.#running;
-      this.#running = running;
-      for (let index = 0; index < running.length; index++) {
-        const connection = running[index];
-        connection.awake = false;
-        const sentBefore = statistics.tcpSegmentsSent;
-        const result = this.#transmitter.run(connection, now);
-        if (result === "done") continue;
-        if (result === "blocked") {
-          // Whoever sent goes on after the others, so that a link that takes little at a time is shared as well.
-          const hadTurn = statistics.tcpSegmentsSent > sentBefore;
-          if (!hadTurn) this.#enqueue(connection);
-          for (let rest = index + 1; rest < running.length; rest++) this.#enqueue(running[rest]);
-          if (hadTurn) this.#enqueue(connection);
-          running.length = 0;
-          return false;
-        }
-        this.#enqueue(connection);
-      }
-      running.length = 0;
-    }
-    return true;
+    return this.#turns.run(now);
   }
 
   /** Does what is due at `now`: retransmissions, probes, delayed acknowledgments, and the ends of waits. */
@@ -347,9 +308,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   }
 
   wake(connection: TcpConnection): void {
-    if (connection.awake) return;
-    this.#enqueue(connection);
-    if (this.#awake.length === 1) this.#options.wake();
+    if (this.#turns.wake(connection)) this.#options.wake();
   }
 
   abort(connection: TcpConnection, reason: CloseReason = "aborted"): void {
@@ -548,11 +507,6 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     if (connection.state === State.closed) return;
     const { deadline } = connection;
     if (deadline !== NEVER) this.#timers.schedule(connection, deadline);
-  }
-
-  #enqueue(connection: TcpConnection): void {
-    connection.awake = true;
-    this.#awake.push(connection);
   }
 
   #enterTimeWait(connection: TcpConnection): void {
