@@ -56,6 +56,7 @@ function fakeCalls(results: { socket: number; fcntl: number; errno: number }, ma
       return results.fcntl;
     },
     ioctl: () => -1,
+    setsockopt: () => -1,
     errno: () => results.errno,
   };
 }

@@ -59,6 +59,7 @@ function fakeCalls(result: { ioctl: number; errno: number }, made: Made[] = []):
       made.push({ descriptor, request, argument: argument.slice() });
       return result.ioctl;
     },
+    setsockopt: () => -1,
     errno: () => result.errno,
   };
 }
