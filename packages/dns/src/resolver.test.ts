@@ -535,7 +535,30 @@ describe("a limit of what may be asked", () => {
     expect(upstream.asked).toHaveLength(1);
   });
 
-  test("is for those too who wait for what somebody else is asking", async () => {
+  test("tells those who ask from those who wait for what somebody else is asking", async () => {
+    const limit = { take: vi.fn(() => true) };
+    const resolutions = ["b.example", "b.example", "c.example"].map((name) => ask(name, limit));
+    expect(limit.take.mock.calls).toEqual([[false], [true], [false]]);
+    for (const { query, answer } of upstream.asked) answer(responseTo(query.message, { rcode: 3 }));
+    expect((await Promise.all(resolutions)).map((each) => summary(each).rcode)).toEqual([3, 3, 3]);
+  });
+
+  test("is asked again where somebody else's answer can be given to nobody but them", async () => {
+    let asked = 0;
+    const limit = { take: (isJoined: boolean) => isJoined || ++asked < 3 };
+    const resolutions = ["b.example", "b.example", "b.example"].map((name) => ask(name, limit));
+    const unshareable = {
+      answers: [addressRecord("b.example", "192.0.2.1", 60)],
+      additionals: [optRecord(), addressRecord("c.example", "192.0.2.9", 60)],
+    };
+    upstream.asked[0].answer(responseTo(upstream.asked[0].query.message, unshareable));
+    expect(summary(await resolutions[2])).toEqual({ origin: "failure", rcode: 2, data: [] });
+    upstream.asked[1].answer(responseTo(upstream.asked[1].query.message, unshareable));
+    expect((await Promise.all(resolutions.slice(0, 2))).map((each) => summary(each).rcode)).toEqual([0, 0]);
+    expect(upstream.asked).toHaveLength(2);
+  });
+
+  test("may be for those who wait for what somebody else is asking, too", async () => {
     let left = 2;
     const limit = { take: () => left-- > 0 };
     const [first, second, third] = ["b.example", "b.example", "b.example"].map((name) => ask(name, limit));

@@ -23,8 +23,13 @@ export interface Resolution {
 
 /** Decides which queries may wait for an answer from beyond this host. */
 export interface AskingLimit {
-  /** Whether one more may do so now; it counts then. */
-  take(): boolean;
+  /**
+   * Whether one more may wait now.
+   *
+   * @param isJoined - whether somebody is asking the same, so that nobody is asked for this one. Otherwise it counts as
+   *   asked when this is true.
+   */
+  take(isJoined: boolean): boolean;
 }
 
 /** Finds the answer to each query. */
@@ -147,7 +152,7 @@ export class Resolver implements QueryResolver {
       this.#flights.clear();
     }
     const key = cacheKey(query);
-    if (key === null) return limit.take() ? this.#ask(query, transport) : tooMany(query);
+    if (key === null) return this.#askAlone(query, transport, limit);
     const now = this.#now();
     const entry = this.cache.find(key, now);
     const kept = this.cache.answer(query, entry, now);
@@ -155,10 +160,10 @@ export class Resolver implements QueryResolver {
       const isStale = now >= entry.expiresAt;
       return { message: kept, origin: isStale ? "stale" : "cache", source: isStale ? "kept past its time" : "kept" };
     }
-    if (!limit.take()) return entry === null ? tooMany(query) : this.#stale(query, entry);
     const flight = this.#flights.get(key);
+    if (!limit.take(flight !== undefined)) return entry === null ? tooMany(query) : this.#stale(query, entry);
     const answer =
-      flight === undefined ? this.#begin(key, query, transport, entry) : this.#join(flight, query, transport);
+      flight === undefined ? this.#begin(key, query, transport, entry) : this.#join(flight, query, transport, limit);
     return entry === null ? answer : this.#orStale(answer, query, entry);
   }
 
@@ -179,10 +184,10 @@ export class Resolver implements QueryResolver {
   }
 
   /** Waits for what somebody else is asking. */
-  async #join(flight: Flight, query: Query, transport: Transport): Promise<Resolution> {
+  async #join(flight: Flight, query: Query, transport: Transport, limit: AskingLimit): Promise<Resolution> {
     const { answer, failed, source } = await new Promise<FlightAnswer>((resolve) => flight.waiters.push(resolve));
     if (failed) return { message: buildServFail(query), origin: "failure", source };
-    if (answer === null) return this.#ask(query, transport);
+    if (answer === null) return this.#askAlone(query, transport, limit);
     return { message: answer.reply(query, 0), origin: "upstream", source };
   }
 
@@ -203,6 +208,11 @@ export class Resolver implements QueryResolver {
 
   #stale(query: Query, entry: CacheEntry): Resolution {
     return { message: this.cache.staleAnswer(query, entry), origin: "stale", source: "kept past its time" };
+  }
+
+  /** Asks for one client alone. */
+  #askAlone(query: Query, transport: Transport, limit: AskingLimit): Resolution | Promise<Resolution> {
+    return limit.take(false) ? this.#ask(query, transport) : tooMany(query);
   }
 
   async #ask(query: Query, transport: Transport): Promise<Resolution> {

@@ -45,7 +45,7 @@ describe("defaults", () => {
         aliases: [],
         cache: { entries: 10_000, megabytes: 16, staleSeconds: 86_400 },
         randomizeCase: false,
-        maxQueriesPerSecond: 10_000,
+        maxQueriesPerSecond: 30_000,
       },
       tcp: {
         congestionControl: "cubic",

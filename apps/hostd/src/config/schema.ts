@@ -47,7 +47,7 @@ export const DEFAULTS = {
   cacheMegabytes: 16,
   cacheStaleSeconds: 86_400,
   randomizeCase: false,
-  maxQueriesPerSecond: 10_000,
+  maxQueriesPerSecond: 30_000,
   tcpMaxFlows: 16_384,
   tcpMaxPending: 1024,
   udpMaxFlows: 4096,

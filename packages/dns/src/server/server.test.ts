@@ -364,7 +364,7 @@ describe("the limit of queries in progress", () => {
   test("counts a query no longer when its resolver has failed", async () => {
     const resolver: QueryResolver = {
       resolve: (_query, _context, _transport, limit) => {
-        expect(limit.take()).toBe(true);
+        expect(limit.take(false)).toBe(true);
         return Promise.reject(new Error("broken"));
       },
     };

@@ -19,7 +19,7 @@ export interface DnsServerOptions {
   readonly maxStreams?: number;
   /** How many queries of one TCP connection may be in progress before reading pauses; 64 when it is not given. */
   readonly maxPipelined?: number;
-  /** How many queries per second may go beyond this host's own names and what is kept; 10000 when it is not given. */
+  /** How many queries per second may go beyond this host's own names and what is kept; 30000 when it is not given. */
   readonly maxForwardedPerSecond?: number;
   /** Milliseconds after which a TCP connection without a query in progress is closed; 10000 when it is not given. */
   readonly idleTimeout?: number;
@@ -70,10 +70,12 @@ export class DnsServer {
     this.#maxPipelined = options.maxPipelined ?? 64;
     this.#idleTimeout = options.idleTimeout ?? 10_000;
     const maxInProgress = options.maxInProgress ?? 4096;
-    const perSecond = options.maxForwardedPerSecond ?? 10_000;
+    const perSecond = options.maxForwardedPerSecond ?? 30_000;
     const now = options.now ?? (() => performance.now());
     const bucket = new TokenBucket(perSecond, perSecond);
-    this.#limit = { take: () => this.#inProgress < maxInProgress && bucket.take(now()) };
+    this.#limit = {
+      take: (isJoined) => this.#inProgress < maxInProgress && (isJoined || bucket.take(now())),
+    };
   }
 
   /**

@@ -53,7 +53,7 @@ export class HeldResolver implements QueryResolver {
     transport: Transport,
     limit: AskingLimit,
   ): Resolution | Promise<Resolution> {
-    if (!limit.take()) return { message: buildServFail(query), origin: "failure", source: "the limit" };
+    if (!limit.take(false)) return { message: buildServFail(query), origin: "failure", source: "the limit" };
     return new Promise((resolve) => {
       const answer = (address: string) => {
         resolve({ message: answerWith(query.message, address), origin: "upstream", source: formatIpv4(client) });
