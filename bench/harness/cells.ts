@@ -68,7 +68,16 @@ export const CELLS: readonly Cell[] = [
   rate("publish", "HTTP to the guest, a connection each", "requests/s"),
   rate("dns", "DNS, 50 at a time", "queries/s"),
   { id: "dns-kept", title: "DNS, 100 names that may be kept", unit: "queries/s", better: "more", measure: "dnsperf" },
-  { id: "dns-slowest", title: "DNS, slowest of 5,000 new names/s", unit: "ms", better: "less", measure: "dnsperf" },
+  { id: "dns-mean", title: "DNS, 5,000 new names/s, mean time", unit: "ms", better: "less", measure: "dnsperf" },
+  // The worst of thousands is the machine's as much as the program's.
+  {
+    id: "dns-slowest",
+    title: "of these the slowest",
+    unit: "ms",
+    better: "less",
+    measure: "dnsperf",
+    isRemark: true,
+  },
   ...datagrams("up", "up"),
   ...datagrams("down", "down"),
   { id: "start", title: "start until a VM can attach", unit: "s", better: "less", measure: "start" },

@@ -23,6 +23,7 @@ it("reads what dnsperf prints", () => {
     sent: 20_000,
     lost: 2,
     perSecond: 4998.950115,
+    mean: 0.214,
     slowest: 12.345,
     codes: new Map([
       ["NOERROR", 19_990],

@@ -5,6 +5,8 @@ export interface DnsperfResult {
   readonly sent: number;
   readonly lost: number;
   readonly perSecond: number;
+  /** How long an answer took on average, in milliseconds. */
+  readonly mean: number;
   /** The slowest answer, in milliseconds. */
   readonly slowest: number;
   /** How many answers had each response code, by its name. */
@@ -60,6 +62,7 @@ export function parseDnsperf(output: string): DnsperfResult {
     sent: figure(/Queries sent:\s+(\d+)/),
     lost: figure(/Queries lost:\s+(\d+)/),
     perSecond: figure(/Queries per second:\s+([\d.]+)/),
+    mean: 1000 * figure(/Average Latency \(s\):\s+([\d.]+)/),
     slowest: 1000 * figure(/Average Latency .*max ([\d.]+)/),
     codes: new Map(Array.from(codes.matchAll(/(\w+) (\d+) \(/g), ([, code, count]) => [code, Number(count)])),
   };
