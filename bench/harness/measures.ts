@@ -236,7 +236,10 @@ async function dnsperf(bench: Bench): Promise<void> {
   try {
     // The services of the host let names be kept that begin so.
     bench.record("dns-kept", (await run("kept", 100, { outstanding: 100 })).perSecond);
-    const fresh = await run("new", 100_000, { outstanding: 1000, perSecond: 5000 });
+    const paced = { outstanding: 1000, perSecond: 5000 };
+    // Like the warm-up of the others: a program with a compiler of its own has seen new names then.
+    await run("first", 100_000, paced);
+    const fresh = await run("new", 100_000, paced);
     // What had no answer took longer than any that had.
     bench.record("dns-mean", fresh.mean);
     bench.record("dns-slowest", fresh.lost > 0 ? DNSPERF_TIMEOUT_MS : fresh.slowest);
