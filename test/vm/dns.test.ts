@@ -25,6 +25,8 @@ const RECORDS: readonly [name: string, type: string, data: string][] = [
   ["svcb", "SVCB", `1 a.${ZONE}. port=8443`],
   ["naptr", "NAPTR", `10 20 "s" "SIP+D2U" "" _sip._udp.${ZONE}.`],
   ["ds", "DS", "12345 13 2 49fd46e6c4b45c55d4ac49fd46e6c4b45c55d4ac49fd46e6c4b45c55d4ac49fd"],
+  ["key", "DNSKEY", "257 3 13 bm90IGEga2V5IGJ1dCAzMiBieXRlcyBsb25nIHRleHQ="],
+  ["signature", "RRSIG", `A 13 3 300 20300101000000 20200101000000 12345 ${ZONE}. bm90IGEgc2lnbmF0dXJl`],
   ["other", "TYPE65280", String.raw`\# 4 c0000207`],
   ["10", "PTR", `a.${ZONE}.`],
 ];
