@@ -20,7 +20,7 @@ export default defineConfig({
       {
         test: {
           name: "vm",
-          include: ["test/vm/**/*.test.ts", "test/tap/**/*.test.ts"],
+          include: ["test/vm/**/*.test.ts", "test/tap/**/*.test.ts", "test/gvproxy/**/*.test.ts"],
           testTimeout: 300_000,
           hookTimeout: 600_000,
           fileParallelism: false,

@@ -24,8 +24,10 @@ async function buildBundle() {
     // The demonstration runs the second one in a process of its own.
     input: { main: source("main.ts"), "demo/embedded-guest-main": source("demo/embedded-guest-main.ts") },
     platform: "node",
-    // A native module: it is loaded from where it is installed.
-    external: ["koffi"],
+    // A native module: it is loaded from where it is installed. ssh2 does without those that it looks for.
+    external: ["koffi", "cpu-features", /\/sshcrypto\.node$/],
+    // ssh2 is CommonJS, and names its folder at its start.
+    transform: { define: { __dirname: "import.meta.dirname" } },
   });
   const { output } = await bundle.generate({ format: "esm", comments: { jsdoc: false } });
   const modules = (await bundle.watchFiles).map((path) => relative(root, path));

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createProgram, fullName } from "../apps/hostd/src/cli/program.ts";
+import { createProgram, fullName, subcommands } from "../apps/hostd/src/cli/program.ts";
 import { configFlags } from "../apps/hostd/src/config/flags.ts";
 import { expected, valueSchema } from "../apps/hostd/src/config/key-schema.ts";
 import { knownKeys } from "../apps/hostd/src/config/keys.ts";
@@ -143,9 +143,9 @@ function cell(text) {
 /** The page with the help of every command. */
 function commandLinePage() {
   const action = () => {};
-  const actions = { up: action, check: action, demo: action, dns: action, dnsQuery: action, version: action };
+  const actions = { up: action, check: action, demo: action, gvproxy: action, version: action };
   const program = createProgram("", configFlags(), actions);
-  const commands = program.commands.flatMap((command) => [command, ...command.commands]);
+  const commands = subcommands(program);
   const sections = [program, ...commands].map((command) => {
     return `## ${fullName(command)}\n\n\`\`\`text\n${helpOf(command).trimEnd()}\n\`\`\`\n`;
   });

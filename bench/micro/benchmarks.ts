@@ -2,8 +2,8 @@ import type { BenchmarkEntry } from "./benchmark-entry.ts";
 import { checksumBenchmarks } from "./checksum.ts";
 import { dnsBenchmarks } from "./dns.ts";
 import { flowTableBenchmarks } from "./flow-table.ts";
+import { frameDecoderBenchmarks } from "./frame-decoder.ts";
 import { parseBenchmarks } from "./parse.ts";
-import { qemuDecoderBenchmarks } from "./qemu-decoder.ts";
 import { retransmissionQueueBenchmarks } from "./retransmission-queue.ts";
 import { sendBufferBenchmarks } from "./send-buffer.ts";
 import { stackBenchmarks } from "./stack.ts";
@@ -11,7 +11,7 @@ import { timerQueueBenchmarks } from "./timer-queue.ts";
 
 /** Every micro-benchmark, in the order of the report: from what a frame meets first. */
 export const BENCHMARKS: readonly BenchmarkEntry[] = [
-  ...qemuDecoderBenchmarks,
+  ...frameDecoderBenchmarks,
   ...parseBenchmarks,
   ...checksumBenchmarks,
   ...flowTableBenchmarks,

@@ -282,7 +282,7 @@ describe("zones given to the control API of a running hostd", () => {
       await lab.start({ api, dns: { servers: [lab.nameServer.address] } });
       const guest = await lab.boot(1);
       const zones = async (method: string, query = "", body?: unknown): Promise<unknown> => {
-        const outgoing = request({ socketPath: api, path: `/dns/zones${query}`, method });
+        const outgoing = request({ socketPath: api, path: `/v1/dns/zones${query}`, method });
         outgoing.end(body === undefined ? undefined : JSON.stringify(body));
         const [response] = await once(outgoing, "response");
         return JSON.parse(await text(response));

@@ -154,7 +154,10 @@ describe("a published port", () => {
 
   it("resets the client when no machine has the guest's address", () =>
     inLab(async (lab) => {
-      const daemon = await lab.start({ forwards: [{ listen: 0, to: "192.168.65.77:80" }] });
+      const daemon = await lab.start({
+        forwards: [{ listen: 0, to: "192.168.65.77:80" }],
+        publish: { waitSeconds: 0 },
+      });
       await lab.boot();
       expect(await failure(client(lab, portOf(daemon)))).toBe("ECONNRESET");
       expect(daemon.log.find(({ msg }) => msg === "the guest did not take a connection")).toMatchObject({
@@ -184,14 +187,28 @@ describe("a published port", () => {
       expect(await failed.promise).toBe("ECONNRESET");
     }));
 
-  it("resets the client at once when no VM is attached, and says so", () =>
+  it("resets the client at once when no VM is attached and it is not to wait, and says so", () =>
     inLab(async (lab) => {
-      const daemon = await lab.start(FORWARD);
+      const daemon = await lab.start({ ...FORWARD, publish: { waitSeconds: 0 } });
       expect(await failure(client(lab, portOf(daemon)))).toBe("ECONNRESET");
       expect(daemon.log.find(({ level }) => level === "warn")).toMatchObject({
         listen: daemon.forwards[0],
         msg: "a connection to a published port was reset: no VM with a known address is attached",
       });
+    }));
+
+  it("holds the client while no VM is there, and while it boots, and serves it then", () =>
+    inLab(async (lab) => {
+      const daemon = await lab.start(FORWARD);
+      const before = client(lab, portOf(daemon));
+      before.end("before");
+      const guest = await lab.attach();
+      const during = client(lab, portOf(daemon));
+      during.end("during");
+      serve(guest, PORT, (stream) => stream.pipe(stream));
+      await guest.configure();
+      expect(await Promise.all([text(before), text(during)])).toEqual(["before", "during"]);
+      expect(daemon.log.filter(({ level }) => level === "warn")).toEqual([]);
     }));
 
   it("resets its connections when the VM goes, and leads to the next one", () =>

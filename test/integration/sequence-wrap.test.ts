@@ -132,6 +132,7 @@ it("one connection of two stacks carries more bytes each way than there are sequ
   const [near, far] = [new End(), new End()];
   right.tcpListen(RIGHT, PORT, (request) => void request.accept(far));
   left.tcpDial({ localAddress: LEFT, localPort: 0, remoteAddress: RIGHT, remotePort: PORT }, near);
+  const [connection] = left.tcp.connections();
   const began = performance.now();
   while (near.reason === null || far.reason === null) {
     left.flush();
@@ -147,6 +148,7 @@ it("one connection of two stacks carries more bytes each way than there are sequ
   for (const { received, hasEnded, reason } of [near, far]) {
     expect({ received, hasEnded, reason }).toEqual({ received: LENGTH, hasEnded: true, reason: "finished" });
   }
+  expect(connection).toMatchObject({ bytesReceived: LENGTH, bytesSent: LENGTH, retransmittedSegments: 0 });
   for (const { statistics } of [left, right]) {
     expect(statistics).toMatchObject({ tcpRetransmissions: 0, tcpTimeouts: 0, tcpOutOfOrder: 0, dropMalformed: 0 });
   }

@@ -29,6 +29,7 @@ const PACKAGES = [
   "lz4",
   "ncat",
   "netcat-openbsd",
+  "openssh-server",
   "procps",
   "python3",
   "systemd",
@@ -48,6 +49,7 @@ const GUEST_FILES: readonly [source: string, target: string, mode: number][] = [
   ["agent.py", "usr/local/lib/hostd/agent.py", 0o644],
   ["poweroff", "usr/local/sbin/poweroff", 0o755],
   ["networkd", "usr/local/sbin/networkd", 0o755],
+  ["servers.py", "usr/local/lib/hostd/servers.py", 0o644],
   ["udhcpc.script", "etc/udhcpc/default.script", 0o755],
 ];
 const INITRD_INIT = "initrd-init";

@@ -32,6 +32,22 @@ export const START_DOCKER = [
   "tail -50 /var/log/dockerd.log >&2; exit 1",
 ].join("\n");
 
+/** Starts the servers of guest/servers.py, which published ports lead to, and waits until they listen. */
+export const START_SERVERS = [
+  "ulimit -n 65536",
+  "python3 /usr/local/lib/hostd/servers.py >/run/servers.log 2>&1 &",
+  "for _ in $(seq 100); do grep -q serving /run/servers.log && exit 0; sleep 0.1; done",
+  "cat /run/servers.log >&2; exit 1",
+].join("\n");
+
+/** Starts sshd, which lets root in with the key that is given on standard input. */
+export const START_SSHD = [
+  "set -e",
+  "mkdir -p /run/sshd /root/.ssh && chmod 700 /root/.ssh && cat >/root/.ssh/authorized_keys",
+  "ssh-keygen -A >/dev/null",
+  "/usr/sbin/sshd",
+].join("\n");
+
 /** Makes the container image `busybox` out of the guest's own busybox, without a registry. Needs dockerd. */
 export const MAKE_BUSYBOX_CONTAINER_IMAGE = [
   "set -e",

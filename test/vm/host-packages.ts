@@ -41,6 +41,20 @@ const NAME_SERVERS: readonly HostPackage[] = [
   { name: "systemd", provides: "busctl" },
 ];
 
+/** The SSH server that forwards to Unix sockets in the guest are tried against, and what makes keys. */
+const SSH_SERVER: readonly HostPackage[] = [
+  { name: "openssh-server", provides: "sshd" },
+  { name: "openssh-client", provides: "ssh-keygen" },
+];
+
+/** The shells that complete command lines of hostd, and what gives them a terminal. */
+const SHELLS: readonly HostPackage[] = [
+  { name: "bash", provides: "bash" },
+  { name: "zsh", provides: "zsh" },
+  { name: "fish", provides: "fish" },
+  { name: "bsdutils", provides: "script" },
+];
+
 /** Root's commands are looked for even when an ordinary user's path lacks their folders. */
 export function searchPath(): string[] {
   return [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter((folder) => folder !== "");
@@ -86,6 +100,21 @@ export function ensureHostPackages(building: boolean): string | undefined {
 /** The same for the tests that start real name servers. */
 export function ensureNameServers(): string | undefined {
   return ensure(NAME_SERVERS);
+}
+
+/** The same for the tests that choose frames as tcpdump does. */
+export function ensureTcpdump(): string | undefined {
+  return ensure(TO_RUN.filter(({ name }) => name === "tcpdump"));
+}
+
+/** The same for the tests that start a real SSH server. */
+export function ensureSshServer(): string | undefined {
+  return ensure(SSH_SERVER);
+}
+
+/** The same for the tests that press Tab in shells. */
+export function ensureShells(): string | undefined {
+  return ensure(SHELLS);
 }
 
 function ensure(wanted: readonly HostPackage[]): string | undefined {

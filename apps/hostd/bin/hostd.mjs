@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The `hostd` command. It parses on any Node of the last years, so that an old one gets a clear message.
 import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import { bundleFolder, isBundleCurrent } from "./bundle.mjs";
 
 const major = Number(process.versions.node.split(".")[0]);
@@ -15,4 +16,6 @@ if (major < 24) {
 const source = new URL("../src/main.ts", import.meta.url);
 const fromSource = existsSync(source) && !isBundleCurrent();
 const { main } = await import((fromSource ? source : new URL("main.js", bundleFolder)).href);
-await main(process.argv.slice(2));
+const args = process.argv.slice(2);
+// Whoever starts gvproxy finds it by its name.
+await main(basename(process.argv[1]) === "gvproxy" ? ["gvproxy", ...args] : args);

@@ -1,41 +1,64 @@
+import type { Socket } from "node:net";
 import {
   type Attachment,
   attachQemu,
   type FramePort,
   formatEndpoint,
+  formatSocketAddress,
   PcapWriter,
   prepareSocketPath,
 } from "@hostd/frontends";
-import { formatListenAddress, PortForwarder } from "@hostd/portfwd";
-import { DhcpServer, formatIpv4, formatMac, type Lease, type Mac } from "@hostd/stack";
-import { startApi } from "./api.ts";
+import { formatListen, PortForwarder } from "@hostd/portfwd";
+import type { FlowStream } from "@hostd/streams";
+import { listenForApi } from "./api/listener.ts";
+import { expandForward } from "./config/forward.ts";
 import type { HostdConfig } from "./config/resolve.ts";
-import type { Daemon } from "./daemon-api.ts";
-import { dnsSubject } from "./dns-api.ts";
-import { DnsService } from "./dns-service.ts";
+import { CaptureHub } from "./control/capture-hub.ts";
+import type { Control } from "./control/control.ts";
+import { EventHub } from "./control/event-hub.ts";
+import { addTraffic, noTraffic } from "./control/traffic.ts";
+import type { Daemon, DaemonOptions } from "./daemon-api.ts";
+import { makeDhcpServer } from "./dhcp.ts";
+import { DnsService } from "./dns/service.ts";
+import { forwarderSettings } from "./forwarder-settings.ts";
+import { ForwardBook } from "./forwards/forward-book.ts";
+import { ForwardStore } from "./forwards/forward-store.ts";
+import { takeOver } from "./gvproxy/take-over.ts";
+import { LeaseStore } from "./leases.ts";
 import type { Logger } from "./logging.ts";
-import { LeaseStore } from "./state.ts";
+import { Reloader } from "./reload.ts";
 import { type SessionServices, VmSession } from "./vm-session.ts";
-
-/** The same complaint about DHCP is logged at most once in this time. */
-const REPEAT_MS = 60_000;
 
 /**
  * Starts hostd: opens the state, the resolver and the capture, and lets VMs attach.
  *
  * @throws when a socket cannot be listened on or a file not be opened; nothing is left running then.
  */
-export async function startDaemon(config: HostdConfig, logger: Logger): Promise<Daemon> {
+export async function startDaemon(config: HostdConfig, logger: Logger, options: DaemonOptions = {}): Promise<Daemon> {
   const cleanup = new AsyncDisposableStack();
   try {
     // First of all, so that one started by mistake beside another leaves that one's capture alone.
     for (const endpoint of config.qemu) {
       if (endpoint.mode === "listen" && endpoint.transport === "unix") await prepareSocketPath(endpoint.path);
     }
-    const forwarder = new PortForwarder({ gateway: config.gateway, logger });
+    const events = options.events ?? new EventHub();
+    const { activated } = options;
+    const forwarder = new PortForwarder({
+      ...forwarderSettings(config),
+      ...(activated === undefined ? {} : { activated }),
+      logger,
+    });
     cleanup.defer(() => forwarder.close());
-    const forwards = await openForwards(config, forwarder, logger);
-    const store = await LeaseStore.open(config.state, logger);
+    const state = options.keepsState === false ? null : config.state;
+    const forwardStore = await ForwardStore.open({ ...config, state }, logger);
+    cleanup.defer(() => forwardStore.close());
+    const forwards = new ForwardBook({ forwarder, store: forwardStore, events, logger });
+    cleanup.defer(() => forwards.close());
+    const opened = await forwards.openAll(config.forwards.flatMap(expandForward), { origin: "config" });
+    await forwards.restore();
+    for (const unused of activated?.unused() ?? [])
+      logger.warn(`nothing is published on ${unused}, which was passed on to be listened on`);
+    const store = await LeaseStore.open(state, logger);
     cleanup.defer(() => store.close());
     const dns = new DnsService(config, logger);
     cleanup.defer(() => dns.close());
@@ -47,56 +70,97 @@ export async function startDaemon(config: HostdConfig, logger: Logger): Promise<
       logger.info(`capturing every frame to ${capture.path}`);
       cleanup.defer(() => capture.close());
     }
+    const captures = new CaptureHub(capture);
     const sessions = new Set<VmSession>();
+    let endedTraffic = noTraffic();
     cleanup.defer(() => closeSessions(sessions));
+    const reloader = new Reloader(config, options.readConfig, { forwarder, forwards, dns, events, logger });
+    const control: Control = {
+      startedAt: Date.now(),
+      logger,
+      leases: store.leases,
+      dns,
+      forwarder,
+      forwards,
+      events,
+      captures,
+      attach: (port) => attached(port),
+      config: () => reloader.config,
+      vms: () => [...sessions],
+      vm: (name) => [...sessions].find((session) => session.name === name),
+      traffic: () => [...sessions].reduce((sum, session) => addTraffic(sum, session.traffic()), endedTraffic),
+      reload: () => reloader.reload(),
+    };
     const services: SessionServices = {
       config,
       logger,
       leases: store.leases,
-      dhcp: makeDhcpServer(config, store, () => dns.searchDomains, logger),
+      dhcp: makeDhcpServer(config, store.leases, () => dns.searchDomains, events, logger),
       makeDnsServer: () => dns.makeServer(),
       forwarder,
-      tap: capture,
+      events,
+      captures,
+      serveGuestApi: config.guestApi.enabled ? lazyGuestApi(control) : undefined,
     };
     const attached = (port: FramePort) => {
       const session = new VmSession(freeName(port.name, sessions), port, services);
       sessions.add(session);
-      session.ended.then(() => sessions.delete(session));
+      session.ended.then(() => {
+        sessions.delete(session);
+        endedTraffic = addTraffic(endedTraffic, session.traffic());
+      });
     };
+    if (config.api !== undefined) {
+      const load = async () => (await import("./api/control-server.ts")).createControlServer(control);
+      const name = `${formatSocketAddress(config.api)}/connect`;
+      const intercept = (socket: Socket) => takeOver(socket, control, true, { name });
+      const api = await listenForApi(config.api, { load, intercept });
+      cleanup.defer(() => api.close());
+      logger.info(`the control API listens on unix://${config.api.path}`);
+    }
+    if (config.vpnkitApi !== undefined) {
+      const load = async () => (await import("./vpnkit/expose-api.ts")).createExposeServer(control);
+      const api = await listenForApi(config.vpnkitApi, { load });
+      cleanup.defer(() => api.close());
+      logger.info(`vpnkit's API listens on unix://${config.vpnkitApi.path}`);
+    }
+    for (const { address, canConnect, framing = "hyperkit" } of options.gvproxyApis ?? []) {
+      const load = async () => (await import("./gvproxy/server.ts")).createGvproxyServer(control);
+      const name = `${formatSocketAddress(address)}/connect`;
+      const intercept = (socket: Socket) => takeOver(socket, control, canConnect, { framing, name });
+      const api = await listenForApi(address, { load, intercept });
+      cleanup.defer(() => api.close());
+    }
+    // Last, since whoever waits for the socket of a VM takes it as the sign that all the others are there.
     const attachments: Attachment[] = [];
     for (const endpoint of config.qemu) {
       const attachment = await attachQemu(endpoint, { attached, fault: (message) => logger.warn(message) });
       cleanup.defer(() => attachment.close());
       attachments.push(attachment);
     }
-    if (config.api !== undefined) {
-      const api = await startApi(config.api.path, {
-        sessions: () => sessions.size,
-        ...dnsSubject(dns, () => [...sessions], config.gateway),
-      });
-      cleanup.defer(() => api.close());
-      logger.info(`the control API listens on unix://${config.api.path}`);
-    }
     const endpoints = attachments.map(({ endpoint }) => formatEndpoint(endpoint));
     const running = cleanup.move();
-    return { endpoints, forwards, close: () => running.disposeAsync() };
+    return {
+      endpoints,
+      forwards: opened.map(({ forward, rule }) => formatListen(forward?.listening ?? rule.listen)),
+      control,
+      close: () => running.disposeAsync(),
+    };
   } catch (error) {
     await cleanup.disposeAsync();
     throw error;
   }
 }
 
-/** Listens on the ports that are to lead into the VM, and gives their addresses. */
-async function openForwards({ forwards }: HostdConfig, forwarder: PortForwarder, logger: Logger): Promise<string[]> {
-  const addresses: string[] = [];
-  for (const rule of forwards) {
-    const forward = await forwarder.listen(rule);
-    const address = formatListenAddress(forward.address);
-    const { address: guest, port } = rule.to;
-    logger.info(`${address} leads to port ${port} of ${guest === null ? "the VM" : formatIpv4(guest)}`);
-    addresses.push(address);
-  }
-  return addresses;
+/** Serves the API for guests with code that is loaded for the first of them. */
+function lazyGuestApi(control: Control): (stream: FlowStream, vm: VmSession) => void {
+  return (stream, vm) => {
+    stream.on("error", () => {});
+    import("./gvproxy/guest-api.ts").then(
+      ({ serveGuestApi }) => serveGuestApi(stream, vm, control),
+      () => stream.destroy(),
+    );
+  };
 }
 
 /** All VMs of one endpoint that is listened on have its name. */
@@ -110,77 +174,4 @@ function freeName(name: string, sessions: ReadonlySet<VmSession>): string {
 async function closeSessions(sessions: ReadonlySet<VmSession>): Promise<void> {
   for (const session of sessions) session.close();
   await Promise.all([...sessions].map((session) => session.ended));
-}
-
-/** @param hostSearch - the search domains of the host, which change when it changes networks. */
-function makeDhcpServer(
-  config: HostdConfig,
-  store: LeaseStore,
-  hostSearch: () => readonly string[],
-  logger: Logger,
-): DhcpServer {
-  const { dhcp, gateway, host } = config;
-  const complain = rateLimited(logger);
-  return new DhcpServer({
-    serverAddress: gateway,
-    subnet: config.subnet,
-    router: gateway,
-    dnsServers: [gateway],
-    searchDomains: dhcp.search ?? hostSearch,
-    ...(dhcp.domain === undefined ? {} : { domainName: dhcp.domain }),
-    mtu: config.mtu,
-    leaseTimeSeconds: dhcp.leaseSeconds,
-    firstAddress: dhcp.first,
-    lastAddress: dhcp.last,
-    reserved: [gateway, host],
-    reservations: new Map(dhcp.static.map(({ mac, address }) => [formatMac(mac), address])),
-    leases: store.leases,
-    clock: Date.now,
-    events: {
-      leased: (lease, kind) => {
-        if (kind === "new") logger.info(leaseFields(lease), "lease");
-        else logger.debug(leaseFields(lease), "lease renewed");
-      },
-      released: (lease) => logger.info(leaseFields(lease), "lease released"),
-      declined: (mac, address) => {
-        complain(
-          `declined ${formatMac(mac)}`,
-          `${formatMac(mac)} says that ${formatIpv4(address)} is used by another host`,
-        );
-      },
-      exhausted: (mac: Mac) => {
-        complain(
-          "exhausted",
-          `no address is left for ${formatMac(mac)}: widen dhcp.first to dhcp.last, or shorten dhcp.leaseSeconds`,
-        );
-      },
-      refused: (mac, requested, reason) => {
-        complain(
-          `refused ${formatMac(mac)}`,
-          `${formatMac(mac)} asked for ${formatIpv4(requested)}: refused, ${reason}`,
-        );
-      },
-    },
-  });
-}
-
-function leaseFields({ mac, address, hostName }: Lease): Record<string, string> {
-  return {
-    mac: formatMac(mac),
-    address: formatIpv4(address),
-    ...(hostName === undefined ? {} : { host: hostName }),
-  };
-}
-
-/** Warns of each kind of trouble once in a while: a guest repeats its DHCP messages for as long as it likes. */
-function rateLimited(logger: Logger): (kind: string, message: string) => void {
-  const lastAt = new Map<string, number>();
-  return (kind, message) => {
-    const now = Date.now();
-    if (now - (lastAt.get(kind) ?? Number.NEGATIVE_INFINITY) < REPEAT_MS) return;
-    // Bounded: MACs are the guest's to make up.
-    if (lastAt.size >= 256) lastAt.clear();
-    lastAt.set(kind, now);
-    logger.warn(message);
-  };
 }

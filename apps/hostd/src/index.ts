@@ -15,5 +15,5 @@ export {
 export type { LogFormat, LogLevel, SettingsInput } from "./config/schema.ts";
 export type { ConfigRecord, ConfigZone } from "./config/zones.ts";
 export { startDaemon } from "./daemon.ts";
-export type { Daemon, StartDaemon } from "./daemon-api.ts";
+export type { Daemon, DaemonOptions, StartDaemon } from "./daemon-api.ts";
 export { createLogger, type Logger } from "./logging.ts";

@@ -32,8 +32,16 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
     // Nobody reads any more, so there is nothing left to do; but a daemon's VMs do not read its output either.
     if (!isDaemon) process.exit();
   });
+  const gvproxy = async (given: readonly string[]) => {
+    const { runGvproxy } = await import("./gvproxy/run.ts");
+    isDaemon = true;
+    process.exit(await runGvproxy(given, modules.loadDaemon));
+  };
+  // A command line in a syntax of its own.
+  if (args[0] === "gvproxy") await gvproxy(args.slice(1));
   // The flags come with the schema, whose library takes longer to load than all the rest of a short command.
-  const flags = args.includes("up") ? (await import("./config/flags.ts")).configFlags() : [];
+  const needsFlags = args.includes("up") || args.includes("completion");
+  const flags = needsFlags ? (await import("./config/flags.ts")).configFlags() : [];
   const program = createProgram(versionLine(), flags, {
     async up(options, given) {
       const { printConfig, readConfig, runUp } = await import("./cli/up.ts");
@@ -43,7 +51,7 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
         return;
       }
       isDaemon = true;
-      process.exit(await runUp(config, modules.loadDaemon));
+      process.exit(await runUp(config, () => readConfig(options.config, given), modules.loadDaemon));
     },
     async check(options) {
       const { printConfig, readConfig } = await import("./cli/up.ts");
@@ -53,14 +61,7 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
       const runDemo = await modules.loadDemo();
       await runDemo({ vm: options.vm });
     },
-    async dns(options) {
-      const { runDns } = await import("./cli/dns.ts");
-      process.exitCode = await runDns(options);
-    },
-    async dnsQuery(name, type, options) {
-      const { runDnsQuery } = await import("./cli/dns.ts");
-      process.exitCode = await runDnsQuery(name, type, options);
-    },
+    gvproxy,
     version(options) {
       const info = versionInfo();
       process.stdout.write(`${options.json ? JSON.stringify(info) : versionLine(info)}\n`);

@@ -1,25 +1,33 @@
 import type { DnsServer, DnsStatistics, QueryContext } from "@hostd/dns";
 import { Egress } from "@hostd/egress";
-import { type FramePort, type FrameTap, StackDriver } from "@hostd/frontends";
-import { type AttachedVm, type ForwardVm, MAX_FORWARDED_CONNECTIONS, type PortForwarder } from "@hostd/portfwd";
+import { type FramePort, StackDriver } from "@hostd/frontends";
+import type { AttachedVm, ForwardVm, PortForwarder } from "@hostd/portfwd";
 import {
   type DhcpServer,
   type FourTuple,
   formatIpv4,
+  formatMac,
   type Ipv4,
   type LeaseTable,
   type Mac,
   type MacHalves,
+  macFromHalves,
   macHalves,
+  type Stack,
   type TcpFlow,
   type TcpHandler,
+  type UdpHandler,
 } from "@hostd/stack";
 import { FlowStream } from "@hostd/streams";
 import type { HostdConfig } from "./config/resolve.ts";
+import type { CaptureHub } from "./control/capture-hub.ts";
+import type { EventHub } from "./control/event-hub.ts";
+import type { Traffic } from "./control/traffic.ts";
 import type { Logger } from "./logging.ts";
 
 const DHCP_SERVER_PORT = 67;
 const DNS_PORT = 53;
+const HTTP_PORT = 80;
 const BROADCAST_MAC: Mac = new Uint8Array(6).fill(0xff);
 
 /** What all VMs share. */
@@ -32,13 +40,20 @@ export interface SessionServices {
   readonly makeDnsServer: () => DnsServer;
   /** The ports of the host that lead into VMs. */
   readonly forwarder: PortForwarder;
-  readonly tap: FrameTap | undefined;
+  readonly events: EventHub;
+  readonly captures: CaptureHub;
+  /** Takes connections that VMs make to port 80 of the gateway; undefined where there is no API for them. */
+  readonly serveGuestApi: ((stream: FlowStream, vm: VmSession) => void) | undefined;
 }
 
 /** One attached VM: its stack, its name server and its flows, from attach to detach. */
 export class VmSession implements ForwardVm {
   /** That of its attachment, with a number where another VM has that one. */
   readonly name: string;
+  /** Where it is attached, as a URL in the form of the `qemu` key. */
+  readonly endpoint: string;
+  /** In Unix-epoch milliseconds. */
+  readonly attachedAt = Date.now();
   /** Resolves when the VM is gone and everything of it has been closed. */
   readonly ended: Promise<void>;
   readonly #services: SessionServices;
@@ -52,6 +67,7 @@ export class VmSession implements ForwardVm {
   constructor(name: string, port: FramePort, services: SessionServices) {
     const { config, logger } = services;
     this.name = name;
+    this.endpoint = port.name;
     this.#services = services;
     this.#dns = services.makeDnsServer();
     const ended = Promise.withResolvers<void>();
@@ -66,7 +82,7 @@ export class VmSession implements ForwardVm {
         mtu: config.mtu,
         tcp: {
           // Each direction keeps to its own limit, so that neither can shut the other out.
-          maximumConnections: config.egress.tcp.maxFlows + MAX_FORWARDED_CONNECTIONS,
+          maximumConnections: config.egress.tcp.maxFlows + config.publish.maxConnections,
           maximumHalfOpen: config.egress.tcp.maxPending,
           congestionControl: config.tcp.congestionControl,
           receiveRing: config.tcp.receiveRing,
@@ -89,14 +105,16 @@ export class VmSession implements ForwardVm {
         this.#forwarded.flushBatch();
       },
       closed: (fault) => {
+        endCaptures();
         this.#dns.close();
         this.#forwarded.detach();
+        services.events.emit("vm.detached", { vm: this.name, ...(fault === null ? {} : { fault }) });
         if (fault === null) logger.info({ vm: this.name }, "VM detached");
         else logger.warn({ vm: this.name }, `VM detached: ${fault}`);
         this.#egress.close().then(ended.resolve);
       },
-      ...(services.tap === undefined ? {} : { tap: services.tap }),
     });
+    const endCaptures = services.captures.attach(name, this.#driver);
     const { stack } = this.#driver;
     const { tcp, udp } = config.egress;
     this.#egress = new Egress({
@@ -104,6 +122,7 @@ export class VmSession implements ForwardVm {
       hostAddress: config.host,
       ownAddresses: [config.gateway, config.host],
       network: config.subnet,
+      linkLocal: config.egress.linkLocal,
       logger,
       maxPending: tcp.maxPending,
       maxConnections: tcp.maxFlows,
@@ -114,12 +133,39 @@ export class VmSession implements ForwardVm {
     this.#forwarded = services.forwarder.attach(this);
     this.#serveDhcp();
     this.#serveDns();
+    this.#serveGuestApi();
     logger.info({ vm: this.name }, "VM attached");
+    services.events.emit("vm.attached", { vm: name });
   }
 
   /** The address that is leased to the VM; null until it is known which machine of the link that is. */
   get address(): Ipv4 | null {
     return this.#vmAddress;
+  }
+
+  /** The MAC address of the VM itself; null until it is known which machine of the link that is. */
+  get mac(): Mac | null {
+    return this.#vmMac === null ? null : macFromHalves(this.#vmMac.high, this.#vmMac.low);
+  }
+
+  /** The host's end of its link. */
+  get stack(): Stack {
+    return this.#driver.stack;
+  }
+
+  /** Its flows out. */
+  get egress(): Egress {
+    return this.#egress;
+  }
+
+  /** What leads into it. */
+  get forwarded(): AttachedVm {
+    return this.#forwarded;
+  }
+
+  /** What is counted of it since it was attached. What counts what is open is 0 once it has {@link ended}. */
+  traffic(): Traffic {
+    return { stack: { ...this.stack.statistics }, egress: this.#egress.stats(), dns: { ...this.#dns.statistics } };
   }
 
   get dnsStatistics(): DnsStatistics {
@@ -139,6 +185,24 @@ export class VmSession implements ForwardVm {
   /** Opens a connection into the guest. */
   tcpDial(tuple: FourTuple, handler: TcpHandler): TcpFlow | null {
     return this.#driver.stack.tcpDial(tuple, handler);
+  }
+
+  /** Sends a datagram into the guest; whether the link took it. */
+  udpSend(
+    source: Ipv4,
+    sourcePort: number,
+    destination: Ipv4,
+    destinationPort: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+  ): boolean {
+    return this.#driver.stack.udpSend(source, sourcePort, destination, destinationPort, bytes, offset, length);
+  }
+
+  /** Takes the guest's datagrams to an address and port. */
+  udpListen(address: Ipv4, port: number, handler: UdpHandler): () => void {
+    return this.#driver.stack.udpListen(address, port, handler);
   }
 
   /** Resets every flow and closes the link. */
@@ -184,6 +248,15 @@ export class VmSession implements ForwardVm {
     });
   }
 
+  #serveGuestApi(): void {
+    const { config, serveGuestApi } = this.#services;
+    if (serveGuestApi === undefined) return;
+    this.#driver.stack.tcpListen(config.gateway, HTTP_PORT, (request) => {
+      const stream = FlowStream.accept(request);
+      if (stream !== null) serveGuestApi(stream, this);
+    });
+  }
+
   #context(client: Ipv4): QueryContext {
     return { link: this.name, client, vmAddress: this.#vmAddress };
   }
@@ -213,8 +286,14 @@ export class VmSession implements ForwardVm {
    */
   #learnVm(mac: MacHalves, address: Ipv4): void {
     if (this.#vmMac !== null && (this.#vmMac.high !== mac.high || this.#vmMac.low !== mac.low)) return;
+    const isNew = this.#vmAddress !== address;
     this.#vmMac = mac;
     this.#vmAddress = address;
     this.#driver.stack.setRouter(address);
+    if (!isNew) return;
+    const macText = formatMac(macFromHalves(mac.high, mac.low));
+    this.#services.events.emit("vm.address", { vm: this.name, mac: macText, address: formatIpv4(address) });
+    // Not within the handling of a frame: connections that wait for the address are dialled by it.
+    setImmediate(() => this.#forwarded.ready());
   }
 }

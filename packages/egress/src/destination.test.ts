@@ -6,6 +6,7 @@ const config: DestinationConfig = {
   hostAddress: parseIpv4("192.168.65.254"),
   ownAddresses: new Set([parseIpv4("192.168.65.1"), parseIpv4("192.168.65.254"), parseIpv4("198.18.0.1")]),
   network: { address: parseIpv4("192.168.65.0"), prefixLength: 24 },
+  linkLocal: true,
 };
 
 function classify(address: string, change: Partial<DestinationConfig> = {}): string {
@@ -51,5 +52,12 @@ describe("classifyDestination", () => {
     expect(classify("10.0.0.2", { network })).toBe("no-neighbor");
     expect(classify("10.0.0.3", { network })).toBe("no-neighbor");
     expect(classify("10.0.0.4", { network })).toBe("outside 10.0.0.4");
+  });
+
+  test("keeps guests from link-local addresses when it is to", () => {
+    expect(classify("169.254.169.254", { linkLocal: false })).toBe("link-local");
+    expect(classify("169.254.0.0", { linkLocal: false })).toBe("link-local");
+    expect(classify("169.253.255.255", { linkLocal: false })).toBe("outside 169.253.255.255");
+    expect(classify("169.255.0.0", { linkLocal: false })).toBe("outside 169.255.0.0");
   });
 });

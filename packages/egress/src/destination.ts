@@ -16,6 +16,8 @@ export interface DestinationConfig {
   readonly ownAddresses: ReadonlySet<Ipv4>;
   /** The network that guests share with the gateway. */
   readonly network: Ipv4Network;
+  /** Whether link-local addresses are those of the host's links. */
+  readonly linkLocal: boolean;
 }
 
 /**
@@ -25,6 +27,7 @@ export interface DestinationConfig {
  * - `no-neighbor`: an address of the guest's network that nobody has; it is on-link, so never routed out;
  * - `loopback`: 127.0.0.0/8, which on the host would be the host's own loopback (RFC 1122, 3.2.1.3);
  * - `this-network`: 0.0.0.0/8, which a Linux host also takes for its loopback (RFC 1122, 3.2.1.3);
+ * - `link-local`: 169.254.0.0/16, which no router passes on (RFC 3927, 2.6.2), and where clouds have their metadata;
  * - `broadcast`, `multicast`: no single host (RFC 1122, 3.2.2: never answered by an ICMP error).
  */
 export type RejectedDestination =
@@ -32,6 +35,7 @@ export type RejectedDestination =
   | "no-neighbor"
   | "loopback"
   | "this-network"
+  | "link-local"
   | "broadcast"
   | "multicast";
 
@@ -40,6 +44,8 @@ export type Destination =
   | { readonly kind: "outside"; readonly address: Ipv4 }
   | { readonly kind: "rejected"; readonly reason: RejectedDestination };
 
+/** The first half of 169.254.0.0/16 (RFC 3927). */
+const LINK_LOCAL = 0xa9fe;
 const HOST_LOOPBACK: Destination = { kind: "host-loopback" };
 
 /**
@@ -53,6 +59,7 @@ export function classifyDestination(address: Ipv4, config: DestinationConfig): D
   if (config.ownAddresses.has(address)) return { kind: "rejected", reason: "own-address" };
   if (isLoopback(address)) return { kind: "rejected", reason: "loopback" };
   if (address >>> 24 === 0) return { kind: "rejected", reason: "this-network" };
+  if (!config.linkLocal && address >>> 16 === LINK_LOCAL) return { kind: "rejected", reason: "link-local" };
   if (isMulticast(address)) return { kind: "rejected", reason: "multicast" };
   if (address === IPV4_BROADCAST) return { kind: "rejected", reason: "broadcast" };
   const { network } = config;

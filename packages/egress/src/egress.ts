@@ -2,11 +2,12 @@ import type { Socket } from "node:net";
 import type { EchoRequest, Ipv4, Ipv4Network, TcpRequest, UdpDatagram } from "@hostd/stack";
 import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
 import type { DestinationConfig } from "./destination.ts";
-import { EchoEgress, type EchoEgressOptions, type EchoEgressStatistics, type EchoLimits } from "./icmp.ts";
+import type { GuestFlow } from "./guest-flow.ts";
+import { EchoEgress, type EchoEgressOptions, EchoEgressStatistics, type EchoLimits } from "./icmp.ts";
 import type { EgressStack } from "./stack-port.ts";
-import { TcpEgress, type TcpEgressStatistics, type TcpLimits } from "./tcp.ts";
+import { TcpEgress, TcpEgressStatistics, type TcpLimits } from "./tcp.ts";
 import type { ConnectOptions } from "./tcp-connection.ts";
-import { UdpEgress, type UdpEgressStatistics, type UdpLimits } from "./udp.ts";
+import { UdpEgress, UdpEgressStatistics, type UdpLimits } from "./udp.ts";
 
 export interface EgressOptions extends TcpLimits, UdpLimits, EchoLimits {
   readonly stack: EgressStack;
@@ -16,6 +17,8 @@ export interface EgressOptions extends TcpLimits, UdpLimits, EchoLimits {
   readonly ownAddresses: Iterable<Ipv4>;
   /** The network that guests share with the gateway. */
   readonly network: Ipv4Network;
+  /** Whether link-local addresses lead to the host's links; true unless given. */
+  readonly linkLocal?: boolean;
   readonly logger: Logger;
   /** For tests; the process's clock unless given. */
   readonly clock?: Clock;
@@ -31,6 +34,11 @@ export interface EgressStatistics {
   readonly icmp: Readonly<EchoEgressStatistics>;
 }
 
+/** The statistics of a VM that has sent nothing. */
+export function noEgressStatistics(): EgressStatistics {
+  return { tcp: new TcpEgressStatistics(), udp: new UdpEgressStatistics(), icmp: new EchoEgressStatistics() };
+}
+
 /** The flows of one VM's guests out to the host and its network, each terminated as a socket of the host. */
 export class Egress {
   readonly #tcp: TcpEgress;
@@ -39,8 +47,13 @@ export class Egress {
   #closed = false;
 
   constructor(options: EgressOptions) {
-    const { hostAddress, network, clock = systemClock } = options;
-    const destinations: DestinationConfig = { hostAddress, network, ownAddresses: new Set(options.ownAddresses) };
+    const { hostAddress, network, linkLocal = true, clock = systemClock } = options;
+    const destinations: DestinationConfig = {
+      hostAddress,
+      network,
+      linkLocal,
+      ownAddresses: new Set(options.ownAddresses),
+    };
     const failures = new FailureLog(options.logger, clock);
     const shared = { ...options, destinations, clock, failures };
     this.#tcp = new TcpEgress(shared);
@@ -66,6 +79,26 @@ export class Egress {
   /** Writes what the guest sent in a batch of frames; to be called after each batch. */
   flushBatch(): void {
     this.#tcp.flushBatch();
+  }
+
+  /** The flows of UDP, the one that was not used for longest first. */
+  udpFlows(): Iterable<GuestFlow> {
+    return this.#udp.flows();
+  }
+
+  /** The flows of echo requests, the one that was not used for longest first. */
+  echoFlows(): Iterable<GuestFlow> {
+    return this.#icmp.flows();
+  }
+
+  /** Forgets a UDP flow by the guest's address and port; false when there is none. */
+  endUdpFlow(guestAddress: Ipv4, guestPort: number): boolean {
+    return this.#udp.endFlow(guestAddress, guestPort);
+  }
+
+  /** Forgets a flow of echo requests by the guest's address and their identifier; false when there is none. */
+  endEchoFlow(guestAddress: Ipv4, identifier: number): boolean {
+    return this.#icmp.endFlow(guestAddress, identifier);
   }
 
   stats(): EgressStatistics {

@@ -22,6 +22,7 @@ function makeEgress(options: Partial<EchoEgressOptions> = {}) {
       hostAddress: HOST,
       ownAddresses: new Set([parseIpv4("192.168.65.1"), HOST]),
       network: { address: parseIpv4("192.168.65.0"), prefixLength: 24 },
+      linkLocal: true,
     },
     ...options,
   });

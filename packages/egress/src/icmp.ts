@@ -2,10 +2,10 @@ import { createSocket, type Socket } from "node:dgram";
 import { closeSync } from "node:fs";
 import { openPingSocket, type PingSocketResult } from "@hostd/native";
 import { copyBytes, type EchoRequest, formatIpv4, type Ipv4, parseIpv4 } from "@hostd/stack";
-import type { Clock, FailureLog } from "@hostd/streams";
+import { type Clock, type FailureLog, type IdleEntry, IdleTable } from "@hostd/streams";
 import { classifyDestination, type DestinationConfig } from "./destination.ts";
 import { ECHO_HEADER_LENGTH, MAX_ECHO_DATA, readEchoReply, writeEchoRequest } from "./echo-message.ts";
-import { type IdleEntry, IdleTable } from "./idle-table.ts";
+import type { GuestFlow } from "./guest-flow.ts";
 import { literalLookup } from "./literal-lookup.ts";
 import type { EchoFlow, EgressStack } from "./stack-port.ts";
 import { REJECTED_DESTINATION_CODES, SOCKET_ERROR_CODES } from "./unreachable-code.ts";
@@ -44,6 +44,8 @@ export class EchoEgressStatistics {
   failed = 0;
   /** Messages that are no reply to the socket they came to. */
   ignored = 0;
+  /** Sockets that were opened. */
+  opened = 0;
   /** Sockets now. */
   sockets = 0;
 }
@@ -55,24 +57,38 @@ const RETRY_TIME = 10_000;
 const ANY_PORT = 1;
 
 /** A host socket for one identifier of one guest, so that identifiers of guests and of the host never mix. */
-class EchoSocket implements IdleEntry {
+class EchoSocket implements IdleEntry, GuestFlow {
   readonly key: number;
   readonly idleLimit: number;
   lastUsed = 0;
   readonly guestAddress: Ipv4;
-  readonly identifier: number;
+  /** The identifier of its requests. */
+  readonly guestPort: number;
   /** The identifier in the requests; the kernel of Linux puts its own in its place. */
   readonly hostIdentifier: number;
   readonly socket: Socket;
   ttl = 0;
+  peerAddress: Ipv4 = 0;
+  readonly peerPort = 0;
+  readonly openedAt: number;
+  bytesFromGuest = 0;
+  bytesToGuest = 0;
 
-  constructor(key: number, request: EchoRequest, hostIdentifier: number, idleLimit: number, socket: Socket) {
+  constructor(
+    key: number,
+    request: EchoRequest,
+    hostIdentifier: number,
+    idleLimit: number,
+    socket: Socket,
+    now: number,
+  ) {
     this.key = key;
     this.idleLimit = idleLimit;
     this.guestAddress = request.source;
-    this.identifier = request.identifier;
+    this.guestPort = request.identifier;
     this.hostIdentifier = hostIdentifier;
     this.socket = socket;
+    this.openedAt = now;
   }
 }
 
@@ -126,12 +142,24 @@ export class EchoEgress {
       this.#statistics.droppedRate++;
       return;
     }
-    const key = (request.source >>> 0) * 65536 + request.identifier;
+    const key = keyOf(request.source, request.identifier);
     const known = this.#sockets.get(key);
     if (known !== undefined) this.#sockets.touch(known);
     const echoSocket = known ?? this.#open(key, request);
     if (echoSocket === null) this.#statistics.droppedNoSocket++;
     else this.#send(echoSocket, request, destination.address);
+  }
+
+  /** The addresses and identifiers that have a socket, the one that was not used for longest first. */
+  flows(): Iterable<GuestFlow> {
+    return this.#sockets;
+  }
+
+  /** Forgets an address and identifier; false when there is no such flow. */
+  endFlow(guestAddress: Ipv4, identifier: number): boolean {
+    const echoSocket = this.#sockets.get(keyOf(guestAddress, identifier));
+    if (echoSocket !== undefined) this.#sockets.remove(echoSocket);
+    return echoSocket !== undefined;
   }
 
   stats(): Readonly<EchoEgressStatistics> {
@@ -174,13 +202,14 @@ export class EchoEgress {
       return null;
     }
     this.#nextIdentifier = (this.#nextIdentifier + 1) & 0xffff;
-    const echoSocket = new EchoSocket(key, request, this.#nextIdentifier, this.#idleTime, socket);
+    const echoSocket = new EchoSocket(key, request, this.#nextIdentifier, this.#idleTime, socket, now);
     socket.on("message", (message, { address }) => this.#received(echoSocket, message, address));
     socket.on("error", (error: NodeJS.ErrnoException) => {
       this.#statistics.failed++;
       failures.warn(`echo-receive-${error.code}`, { code: error.code }, "an ICMP echo socket reported an error");
     });
     this.#sockets.add(echoSocket);
+    this.#statistics.opened++;
     return echoSocket;
   }
 
@@ -203,6 +232,8 @@ export class EchoEgress {
       if (error !== null) this.#failed(flow, (error as NodeJS.ErrnoException).code ?? "unknown");
     });
     this.#statistics.sent++;
+    echoSocket.peerAddress = request.destination;
+    echoSocket.bytesFromGuest += request.length;
     // What the kernel did not take at once is sent from this memory later.
     if (socket.getSendQueueCount() > 0) this.#outgoing = Buffer.allocUnsafeSlow(message.length);
   }
@@ -224,10 +255,15 @@ export class EchoEgress {
     }
     this.#sockets.touch(echoSocket);
     this.#statistics.received++;
-    const { guestAddress, identifier } = echoSocket;
+    const { guestAddress, guestPort } = echoSocket;
     const { sequence, offset, length } = reply;
-    this.#options.stack.echoReply(parseIpv4(address), guestAddress, identifier, sequence, message, offset, length);
+    echoSocket.bytesToGuest += length;
+    this.#options.stack.echoReply(parseIpv4(address), guestAddress, guestPort, sequence, message, offset, length);
   }
+}
+
+function keyOf(address: Ipv4, identifier: number): number {
+  return (address >>> 0) * 65536 + identifier;
 }
 
 function flowOf(request: EchoRequest): EchoFlow {

@@ -4,7 +4,8 @@ export {
   type DestinationConfig,
   type RejectedDestination,
 } from "./destination.ts";
-export { Egress, type EgressOptions, type EgressStatistics } from "./egress.ts";
+export { Egress, type EgressOptions, type EgressStatistics, noEgressStatistics } from "./egress.ts";
+export type { GuestFlow } from "./guest-flow.ts";
 export type { EchoEgressStatistics, EchoLimits } from "./icmp.ts";
 export type { EchoFlow, EgressStack, UdpFlow } from "./stack-port.ts";
 export type { TcpEgressStatistics, TcpLimits } from "./tcp.ts";

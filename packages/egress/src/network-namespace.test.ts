@@ -54,7 +54,13 @@ test("flows to real addresses are answered as a real network answers them", asyn
         { code: UNREACHABLE_PROHIBITED, from: null, about: "198.51.100.17", sequence: 200 },
         { code: UNREACHABLE_NET, from: null, about: "192.0.2.1", sequence: 200 },
       ],
+      flows: [
+        { guest: "192.168.65.3 7", peer: "192.0.2.1", bytes: [68_538, 68_514] },
+        { guest: "192.168.65.4 7", peer: "203.0.113.5", bytes: [5, 5] },
+      ],
       sockets: 2,
+      opened: 2,
+      ended: [true, false, 1],
     },
     log: [],
   });

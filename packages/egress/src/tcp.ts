@@ -51,6 +51,7 @@ const DESTINATION_REASONS: Readonly<Record<RejectedDestination, RejectReason>> =
   "no-neighbor": "host-unreachable",
   loopback: "prohibited",
   "this-network": "prohibited",
+  "link-local": "prohibited",
   broadcast: "silent",
   multicast: "silent",
 };

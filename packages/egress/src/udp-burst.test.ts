@@ -93,7 +93,7 @@ function makeEndpoint(handler: EndpointHandler) {
   if (socket === null) throw new Error("no sibling");
   // Less fits than could have arrived before `connect`, so that direct reads begin soon; the endpoint makes it larger.
   socket.setRecvBufferSize(1);
-  const mapping = new UdpMapping(0, GUEST, 40000, 120_000, main.port);
+  const mapping = new UdpMapping(0, GUEST, 40000, 120_000, main.port, 0);
   const endpoint = new UdpEndpoint(mapping, { address: HOST, port }, socket, 0, handler);
   let peerOpen = true;
   const closePeer = (): void => {
@@ -227,7 +227,7 @@ describe("the receive buffer of a connected socket", () => {
       peer.close();
     });
     socket.connect(peer.address().port, "127.0.0.1");
-    const mapping = new UdpMapping(0, GUEST, 40000, 120_000, port);
+    const mapping = new UdpMapping(0, GUEST, 40000, 120_000, port, 0);
     const endpoint = new UdpEndpoint(mapping, { address: HOST, port: peer.address().port }, socket, 0, recorder);
     cleanups.push(() => endpoint.close());
     expect(socket.setRecvBufferSize).toHaveBeenCalledTimes(1);
@@ -265,7 +265,7 @@ describe("direct reads", () => {
     socket.connect(peer.address().port, "127.0.0.1");
     for (let count = 0; count < 50; count++) peer.send("peer", port, "127.0.0.1");
     const recorder = new Recorder();
-    const mapping = new UdpMapping(0, GUEST, 40000, 120_000, port);
+    const mapping = new UdpMapping(0, GUEST, 40000, 120_000, port, 0);
     const endpoint = new UdpEndpoint(mapping, { address: HOST, port: peer.address().port }, socket, 0, recorder);
     cleanups.push(() => endpoint.close());
     await recorder.arrivals.take(100);
@@ -282,7 +282,7 @@ describe("direct reads", () => {
     const recorder = new Recorder();
     const { socket, port } = bindMainSocket();
     socket.setRecvBufferSize(1);
-    const endpoint = new UdpEndpoint(new UdpMapping(0, GUEST, 40000, 120_000, port), null, socket, 0, recorder);
+    const endpoint = new UdpEndpoint(new UdpMapping(0, GUEST, 40000, 120_000, port, 0), null, socket, 0, recorder);
     cleanups.push(() => endpoint.close());
     for (let count = 1; count <= 100; count++) {
       host.send(Buffer.from(`${count}`), port);
@@ -330,7 +330,7 @@ describe("datagrams of a guest", () => {
       stack,
       clock,
       failures: new FailureLog(logger, clock),
-      destinations: { hostAddress: HOST, ownAddresses: new Set([HOST]), network },
+      destinations: { hostAddress: HOST, ownAddresses: new Set([HOST]), network, linkLocal: true },
     });
     const host = await HostDatagrams.bind(false);
     cleanups.push(

@@ -30,6 +30,7 @@ function makeEgress(limits: UdpLimits = {}) {
       hostAddress: HOST,
       ownAddresses: new Set([parseIpv4("192.168.65.1"), HOST]),
       network: { address: parseIpv4("192.168.65.0"), prefixLength: 24 },
+      linkLocal: true,
     },
     ...limits,
   });
@@ -111,6 +112,65 @@ describe("datagrams", () => {
     expect(await host.received.take(5)).toHaveLength(5);
     // One call for each change; 0 would be refused.
     expect(setTTL.mock.calls).toEqual([[1], [254], [1], [63]]);
+  });
+
+  test("are flows of their guest's address and port, with their bytes and where the last one went", async () => {
+    const { egress, stack, clock } = makeEgress();
+    const [one, other] = [await bind(), await bind()];
+    send(egress, one.port, "first");
+    clock.advance(5000);
+    send(egress, other.port, "second one", { sourcePort: GUEST_PORT + 1 });
+    send(egress, other.port, "and now here");
+    await stack.datagrams.take(3);
+    const flow = { guestAddress: GUEST, peerAddress: HOST, peerPort: other.port };
+    const [second, first] = [...egress.flows()];
+    expect(first).toMatchObject({
+      ...flow,
+      guestPort: GUEST_PORT,
+      openedAt: 1000,
+      bytesFromGuest: 17,
+      bytesToGuest: 17,
+    });
+    expect(second).toMatchObject({
+      ...flow,
+      guestPort: GUEST_PORT + 1,
+      openedAt: 6000,
+      lastUsed: 6000,
+      bytesFromGuest: 10,
+      bytesToGuest: 10,
+    });
+    expect(first.lastUsed).toBe(6000);
+    expect(egress.stats()).toMatchObject({ opened: 2, mappings: 2 });
+  });
+
+  test("that a guest's link has no room for do not count for the flow", async () => {
+    const { egress, stack } = makeEgress();
+    const [host, silent] = [await bind(), await bind(false)];
+    const refused = Promise.withResolvers<void>();
+    stack.udpSend = () => {
+      refused.resolve();
+      return false;
+    };
+    send(egress, host.port, "hello");
+    await refused.promise;
+    send(egress, silent.port, "you");
+    expect([...egress.flows()]).toMatchObject([{ bytesFromGuest: 8, bytesToGuest: 0, peerPort: silent.port }]);
+  });
+
+  test("open another flow after theirs was ended", async () => {
+    const { egress } = makeEgress();
+    const host = await bind(false);
+    send(egress, host.port);
+    const [{ source }] = await host.received.take(1);
+    expect(egress.endFlow(GUEST, GUEST_PORT + 1)).toBe(false);
+    expect(egress.endFlow(GUEST, GUEST_PORT)).toBe(true);
+    expect(egress.endFlow(GUEST, GUEST_PORT)).toBe(false);
+    expect([...egress.flows()]).toEqual([]);
+    expect(egress.stats()).toMatchObject({ mappings: 0, siblings: 0, opened: 1 });
+    send(egress, host.port);
+    const [, again] = await host.received.take(2);
+    expect(again.source.port).not.toBe(source.port);
+    expect(egress.stats()).toMatchObject({ mappings: 1, opened: 2 });
   });
 
   test.each([

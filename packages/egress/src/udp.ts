@@ -8,9 +8,9 @@ import {
   UNREACHABLE_PORT,
   type UnreachableCode,
 } from "@hostd/stack";
-import type { Clock, FailureLog } from "@hostd/streams";
+import { type Clock, type FailureLog, IdleTable } from "@hostd/streams";
 import { classifyDestination, type DestinationConfig } from "./destination.ts";
-import { IdleTable } from "./idle-table.ts";
+import type { GuestFlow } from "./guest-flow.ts";
 import type { EgressStack, UdpFlow } from "./stack-port.ts";
 import { bindMainSocket, connectSibling, type EndpointHandler, UdpEndpoint } from "./udp-endpoint.ts";
 import { UdpMapping } from "./udp-mapping.ts";
@@ -54,6 +54,8 @@ export class UdpEgressStatistics {
   droppedSource = 0;
   /** ICMP errors sent to guests. */
   unreachable = 0;
+  /** Mappings that were made. */
+  opened = 0;
   /** Mappings that were not used for their idle time. */
   expired = 0;
   /** Mappings that made way for others. */
@@ -96,6 +98,7 @@ export class UdpEgress implements EndpointHandler {
   readonly #stack: EgressStack;
   readonly #destinations: DestinationConfig;
   readonly #failures: FailureLog;
+  readonly #clock: Clock;
   readonly #maxSiblings: number;
   readonly #idleTime: number;
   readonly #dnsIdleTime: number;
@@ -110,6 +113,7 @@ export class UdpEgress implements EndpointHandler {
     this.#stack = options.stack;
     this.#destinations = options.destinations;
     this.#failures = options.failures;
+    this.#clock = options.clock;
     this.#maxSiblings = options.maxSiblings ?? 2048;
     this.#idleTime = options.idleTime ?? 120_000;
     this.#dnsIdleTime = options.dnsIdleTime ?? 30_000;
@@ -158,6 +162,18 @@ export class UdpEgress implements EndpointHandler {
     return this.#mappings.get(keyOf(guestAddress, guestPort))?.port ?? null;
   }
 
+  /** The mappings, the one that was not used for longest first. */
+  flows(): Iterable<GuestFlow> {
+    return this.#mappings;
+  }
+
+  /** Forgets a mapping; false when there is none. */
+  endFlow(guestAddress: Ipv4, guestPort: number): boolean {
+    const mapping = this.#mappings.get(keyOf(guestAddress, guestPort));
+    if (mapping !== undefined) this.#mappings.remove(mapping);
+    return mapping !== undefined;
+  }
+
   stats(): Readonly<UdpEgressStatistics> {
     this.#statistics.mappings = this.#mappings.size;
     return { ...this.#statistics };
@@ -186,8 +202,9 @@ export class UdpEgress implements EndpointHandler {
       return null;
     }
     const idleTime = destinationPort === DNS_PORT ? this.#dnsIdleTime : this.#idleTime;
-    const mapping = new UdpMapping(keyOf(address, port), address, port, idleTime, bound.port);
+    const mapping = new UdpMapping(keyOf(address, port), address, port, idleTime, bound.port, this.#clock.now());
     this.#mappings.add(mapping);
+    this.#statistics.opened++;
     mapping.main = new UdpEndpoint(mapping, null, bound.socket, this.#mappings.now, this);
     this.#recent = mapping;
     return mapping;
@@ -249,7 +266,7 @@ export class UdpEgress implements EndpointHandler {
 
   #send(endpoint: UdpEndpoint, datagram: UdpDatagram, address: string): void {
     const { bytes, offset, length } = datagram;
-    const { socket } = endpoint;
+    const { socket, mapping } = endpoint;
     let queued = 0;
     if (endpoint.busy) {
       queued = socket.getSendQueueCount();
@@ -264,6 +281,9 @@ export class UdpEgress implements EndpointHandler {
       socket.setTTL(ttl);
     }
     this.#statistics.sent++;
+    mapping.bytesFromGuest += length;
+    mapping.peerAddress = datagram.destination;
+    mapping.peerPort = datagram.destinationPort;
     // Not every system takes a write of no bytes for a datagram.
     if (queued === 0 && endpoint.descriptor >= 0 && length > 0) {
       endpoint.busy = false;
@@ -309,7 +329,10 @@ export class UdpEgress implements EndpointHandler {
     this.#mappings.touch(mapping);
     endpoint.lastUsed = this.#mappings.now;
     this.#statistics.received++;
-    return this.#stack.udpSend(source, port, mapping.guestAddress, mapping.guestPort, bytes, offset, length);
+    const { guestAddress, guestPort } = mapping;
+    if (!this.#stack.udpSend(source, port, guestAddress, guestPort, bytes, offset, length)) return false;
+    mapping.bytesToGuest += length;
+    return true;
   }
 
   failed(endpoint: UdpEndpoint, error: NodeJS.ErrnoException & { address?: string; port?: number }): void {

@@ -16,6 +16,7 @@ export const REJECTED_DESTINATION_CODES: Readonly<Record<RejectedDestination, Un
   "no-neighbor": UNREACHABLE_HOST,
   loopback: UNREACHABLE_PROHIBITED,
   "this-network": UNREACHABLE_PROHIBITED,
+  "link-local": UNREACHABLE_PROHIBITED,
   broadcast: null,
   multicast: null,
 };

@@ -1,7 +1,7 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { type Endpoint, formatEndpoint } from "./endpoint.ts";
 import type { FramePort } from "./port.ts";
-import { QemuPort } from "./qemu-port.ts";
+import { StreamPort } from "./stream-port.ts";
 import { prepareSocketPath } from "./unix-socket.ts";
 
 /** Time between attempts to reach a VM that listens: short at first, because it may just be starting. */
@@ -37,7 +37,7 @@ async function listen(endpoint: Endpoint, handlers: AttachHandlers): Promise<Att
   if (endpoint.transport === "unix") await prepareSocketPath(endpoint.path);
   // Paused, so that nothing is read before the link's own buffer is in place.
   const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
-    handlers.attached(new QemuPort(socket, formatEndpoint(endpoint)));
+    handlers.attached(new StreamPort(socket, formatEndpoint(endpoint)));
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -93,7 +93,7 @@ function dial(endpoint: Endpoint, handlers: AttachHandlers): Attachment {
       connecting = null;
       lastFault = "";
       delay = REDIAL_FIRST_MS;
-      const port = new QemuPort(socket, name);
+      const port = new StreamPort(socket, name);
       handlers.attached(port);
       port.ended.then(again);
     });

@@ -169,7 +169,8 @@ describe("StackDriver", () => {
       },
       flush: () => seen.push("flush"),
     };
-    const driver = drive({ tap });
+    const driver = drive();
+    driver.tap = tap;
     port.receive(arpRequest(GATEWAY), arpRequest(GATEWAY));
     expect(seen).toEqual([1, 2, 1, 2, "flush"]);
     sendBroadcast(driver);
@@ -181,10 +182,65 @@ describe("StackDriver", () => {
 
   it("shows a tap no frame that the link refused", () => {
     let frames = 0;
-    const driver = drive({ tap: { frame: () => frames++, flush: () => {} } });
+    const driver = drive();
+    driver.tap = { frame: () => frames++, flush: () => {} };
     port.room = 0;
     sendBroadcast(driver);
     expect(frames).toBe(0);
+  });
+
+  it("takes a tap, another one and none while the VM is attached", () => {
+    const seen: string[] = [];
+    const tap = (name: string): FrameTap => ({
+      frame: () => seen.push(name),
+      flush: () => seen.push(`${name} flush`),
+    });
+    const driver = drive();
+    const attach = vi.spyOn(driver.stack, "attach");
+    port.receive(arpRequest(GATEWAY));
+    const [one, two] = [tap("one"), tap("two")];
+    driver.tap = one;
+    expect(driver.tap).toBe(one);
+    port.receive(arpRequest(GATEWAY));
+    expect(seen.splice(0)).toEqual(["one", "one", "one flush"]);
+    sendBroadcast(driver);
+    driver.tap = two;
+    endTurn();
+    // The turn ends with the other tap; what the first has seen may be written out before.
+    expect(seen.splice(0)).toEqual(["one", "one flush", "two flush"]);
+    driver.tap = undefined;
+    port.receive(arpRequest(GATEWAY));
+    expect(seen).toEqual(["two flush"]);
+    expect(port.sent).toHaveLength(4);
+    // Without a tap the stack builds its frames in the port itself.
+    expect(attach.mock.calls.at(-1)).toEqual([port]);
+  });
+
+  it("lets a tap be taken away by what it is shown", () => {
+    let frames = 0;
+    const driver = drive();
+    driver.tap = {
+      frame: () => {
+        frames++;
+        driver.tap = undefined;
+      },
+      flush: () => {},
+    };
+    sendBroadcast(driver);
+    sendBroadcast(driver);
+    endTurn();
+    expect(frames).toBe(1);
+    expect(port.sent).toHaveLength(2);
+  });
+
+  it("takes no tap any more once the VM is gone", () => {
+    const driver = drive();
+    port.leave(null);
+    let frames = 0;
+    driver.tap = { frame: () => frames++, flush: () => {} };
+    sendBroadcast(driver);
+    expect(frames).toBe(0);
+    expect(driver.tap).toBeUndefined();
   });
 });
 

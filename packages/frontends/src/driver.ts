@@ -16,7 +16,6 @@ export interface DriverOptions {
   readonly endBatch?: () => void;
   /** The VM is gone and every connection has been ended. */
   readonly closed?: (fault: string | null) => void;
-  readonly tap?: FrameTap;
 }
 
 /**
@@ -54,6 +53,7 @@ export class StackDriver implements FrameConsumer {
   #timer: NodeJS.Timeout | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
   #closed = false;
+  #tap: FrameTap | undefined;
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -66,15 +66,28 @@ export class StackDriver implements FrameConsumer {
       },
       wake: () => this.#wake(),
     });
-    this.stack.attach(options.tap === undefined ? options.port : new TappedSink(options.port, options.tap));
+    this.stack.attach(options.port);
     options.port.start(this);
     this.#arm();
+  }
+
+  /** Who sees the frames of both directions. Set and taken away at any time; while there is none, it costs nothing. */
+  get tap(): FrameTap | undefined {
+    return this.#tap;
+  }
+
+  set tap(tap: FrameTap | undefined) {
+    if (this.#closed) return;
+    // The turn that is going on will end without it.
+    this.#tap?.flush();
+    this.#tap = tap;
+    this.stack.attach(tap === undefined ? this.#port : new TappedSink(this.#port, tap));
   }
 
   receiveFrame(bytes: Uint8Array, view: DataView, offset: number, length: number): void {
     if (!this.#inBatch) this.#now = performance.now();
     this.#inBatch = true;
-    this.#options.tap?.frame(bytes, offset, length);
+    this.#tap?.frame(bytes, offset, length);
     this.stack.receiveFrame(bytes, view, offset, length);
   }
 
@@ -98,7 +111,7 @@ export class StackDriver implements FrameConsumer {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     this.stack.detach();
-    this.#options.tap?.flush();
+    this.#tap?.flush();
     this.#options.closed?.(fault);
   }
 
@@ -127,7 +140,7 @@ export class StackDriver implements FrameConsumer {
     this.#now = performance.now();
     this.stack.flush();
     this.#port.flush();
-    this.#options.tap?.flush();
+    this.#tap?.flush();
     this.#arm();
   }
 

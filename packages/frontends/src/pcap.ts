@@ -1,26 +1,13 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { FrameTap } from "./driver.ts";
+import { PcapEncoder } from "./pcap-encoder.ts";
 
-const FILE_HEADER_LENGTH = 24;
-const RECORD_HEADER_LENGTH = 16;
-/** The classic format with times in microseconds, which every reader knows. */
-const MAGIC = 0xa1b2c3d4;
-const LINKTYPE_ETHERNET = 1;
-const SNAP_LENGTH = 262144;
-const BUFFER_BYTES = 1024 * 1024;
-
-/**
- * Writes frames to a capture file in the classic pcap format (draft-ietf-opsawg-pcap), which Wireshark, tshark and
- * tcpdump read.
- */
+/** Writes frames to a capture file, which Wireshark, tshark and tcpdump read. */
 export class PcapWriter implements FrameTap {
   readonly path: string;
-  readonly #now: () => number;
-  readonly #bytes = new Uint8Array(BUFFER_BYTES);
-  readonly #view = new DataView(this.#bytes.buffer);
+  readonly #encoder: PcapEncoder;
   readonly #onFault: (error: Error) => void;
   #file: number | null;
-  #length = 0;
 
   /**
    * Creates the file, replacing one that is there.
@@ -29,52 +16,32 @@ export class PcapWriter implements FrameTap {
    * @param now - the wall clock in milliseconds, with fractions.
    * @throws when the file cannot be created.
    */
-  constructor(
-    path: string,
-    onFault: (error: Error) => void,
-    now: () => number = () => performance.timeOrigin + performance.now(),
-  ) {
+  constructor(path: string, onFault: (error: Error) => void, now?: () => number) {
     this.path = path;
-    this.#now = now;
+    this.#encoder = new PcapEncoder(now === undefined ? {} : { now });
     this.#onFault = onFault;
     this.#file = openSync(path, "w", 0o600);
-    const view = this.#view;
-    view.setUint32(0, MAGIC, true);
-    view.setUint16(4, 2, true);
-    view.setUint16(6, 4, true);
-    view.setUint32(16, SNAP_LENGTH, true);
-    view.setUint32(20, LINKTYPE_ETHERNET, true);
-    this.#length = FILE_HEADER_LENGTH;
     this.flush();
   }
 
   frame(bytes: Uint8Array, offset: number, length: number): void {
-    if (this.#file === null) return;
-    const captured = Math.min(length, SNAP_LENGTH);
-    if (this.#length + RECORD_HEADER_LENGTH + captured > BUFFER_BYTES) this.flush();
-    const view = this.#view;
-    const at = this.#length;
-    const now = this.#now();
-    const seconds = Math.floor(now / 1000);
-    view.setUint32(at, seconds, true);
-    view.setUint32(at + 4, Math.floor((now - seconds * 1000) * 1000), true);
-    view.setUint32(at + 8, captured, true);
-    view.setUint32(at + 12, length, true);
-    this.#bytes.set(bytes.subarray(offset, offset + captured), at + RECORD_HEADER_LENGTH);
-    this.#length = at + RECORD_HEADER_LENGTH + captured;
+    if (this.#file === null || this.#encoder.add(bytes, offset, length)) return;
+    this.flush();
+    this.#encoder.add(bytes, offset, length);
   }
 
   flush(): void {
-    if (this.#file === null || this.#length === 0) return;
+    const { encoded } = this.#encoder;
+    if (this.#file === null || encoded.length === 0) return;
     try {
       let written = 0;
-      while (written < this.#length) written += writeSync(this.#file, this.#bytes, written, this.#length - written);
+      while (written < encoded.length) written += writeSync(this.#file, encoded, written, encoded.length - written);
     } catch (error) {
       closeSync(this.#file);
       this.#file = null;
       this.#onFault(error as Error);
     }
-    this.#length = 0;
+    this.#encoder.clear();
   }
 
   close(): void {

@@ -1,44 +1,46 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { lstatSync } from "node:fs";
 import { chmod, lstat, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:net";
+import { connect, createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { prepareSocketPath, SocketPathError } from "./unix-socket.ts";
+import { listenOnPrivateSocket, prepareSocketPath, SocketPathError } from "./unix-socket.ts";
 
 const LONGEST = process.platform === "darwin" ? 103 : 107;
 
+let folder: string;
+const servers: Server[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "hostd-socket-"));
+});
+
+afterEach(async () => {
+  for (const server of servers.splice(0)) server.close();
+  await rm(folder, { recursive: true });
+});
+
+async function listen(path: string): Promise<Server> {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve, reject) => server.once("error", reject).listen(path, resolve));
+  servers.push(server);
+  return server;
+}
+
+/** Leaves a socket behind as a process does that is killed. */
+async function leaveStale(path: string): Promise<void> {
+  const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => console.log("up"))`;
+  const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(child, "exit");
+  await once(child.stdout, "data");
+  child.kill("SIGKILL");
+  await exited;
+}
+
 describe("prepareSocketPath", () => {
-  let folder: string;
-  const servers: Server[] = [];
-
-  beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), "hostd-socket-"));
-  });
-
-  afterEach(async () => {
-    for (const server of servers.splice(0)) server.close();
-    await rm(folder, { recursive: true });
-  });
-
-  async function listen(path: string): Promise<Server> {
-    const server = createServer((socket) => socket.destroy());
-    await new Promise<void>((resolve, reject) => server.once("error", reject).listen(path, resolve));
-    servers.push(server);
-    return server;
-  }
-
-  /** Leaves a socket behind as a process does that is killed. */
-  async function leaveStale(path: string): Promise<void> {
-    const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => console.log("up"))`;
-    const child = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
-    const exited = once(child, "exit");
-    await once(child.stdout, "data");
-    child.kill("SIGKILL");
-    await exited;
-  }
-
   it("makes the folders of the socket for this user alone", async () => {
     const path = join(folder, "a", "b", "vm.sock");
     await prepareSocketPath(path);
@@ -101,5 +103,92 @@ describe("prepareSocketPath", () => {
     await expect(prepareSocketPath(over)).rejects.toThrow(
       `${over}: a Unix socket's path may have ${LONGEST} bytes, this has ${LONGEST + 1}; choose a shorter one`,
     );
+  });
+});
+
+describe("listenOnPrivateSocket", () => {
+  /** A server that is closed after the test. */
+  function makeServer(): Server {
+    const server = createServer((socket) => socket.on("error", () => {}).end("hello"));
+    servers.push(server);
+    return server;
+  }
+
+  it("listens on a socket of this user alone, whatever rights new files have, and leaves those alone", async () => {
+    const before = process.umask(0o002);
+    try {
+      const path = join(folder, "vm.sock");
+      await listenOnPrivateSocket(makeServer(), path, 16);
+      expect((await lstat(path)).mode & 0o777).toBe(0o600);
+      expect(process.umask()).toBe(0o002);
+      expect(await text(connect(path))).toBe("hello");
+    } finally {
+      process.umask(before);
+    }
+  });
+
+  it("has the socket never open to others, not even while it is made", async () => {
+    const before = process.umask(0o000);
+    const server = makeServer();
+    try {
+      const path = join(folder, "vm.sock");
+      const modes: number[] = [];
+      const { listen } = server;
+      server.listen = ((...args: Parameters<typeof listen>) => {
+        listen.apply(server, args);
+        modes.push(lstatSync(path).mode & 0o777);
+        return server;
+      }) as typeof listen;
+      await listenOnPrivateSocket(server, path);
+      expect(modes).toEqual([0o600]);
+    } finally {
+      process.umask(before);
+    }
+  });
+
+  it("makes the folders, and has the socket removed with its server", async () => {
+    const path = join(folder, "a", "vm.sock");
+    const server = makeServer();
+    await listenOnPrivateSocket(server, path);
+    expect((await stat(join(folder, "a"))).mode & 0o777).toBe(0o700);
+    server.close();
+    await once(server, "close");
+    await expect(lstat(path)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  it("takes the place of a socket that a killed process left", async () => {
+    const path = join(folder, "vm.sock");
+    await leaveStale(path);
+    await listenOnPrivateSocket(makeServer(), path);
+    expect(await text(connect(path))).toBe("hello");
+  });
+
+  it("takes the place of nothing else", async () => {
+    const [file, used] = [join(folder, "file"), join(folder, "used.sock")];
+    await writeFile(file, "precious");
+    await listenOnPrivateSocket(makeServer(), used);
+    for (const path of [file, used]) {
+      const server = makeServer();
+      await expect(listenOnPrivateSocket(server, path)).rejects.toBeInstanceOf(SocketPathError);
+      expect(server.listening).toBe(false);
+    }
+    expect(await readFile(file, "utf8")).toBe("precious");
+    expect(await text(connect(used))).toBe("hello");
+  });
+
+  it.each([
+    ["the system has it not", (server: Server) => listenOnPrivateSocket(server, "/dev/fd/vm.sock"), undefined],
+    [
+      "the server listens already",
+      (server: Server) => listenOnPrivateSocket(server.listen(0), join(folder, "a.sock")),
+      "ERR_SERVER_ALREADY_LISTEN",
+    ],
+  ])("fails once when %s, and leaves the rights of new files alone", async (_name, attempt, code) => {
+    const before = process.umask();
+    const error = (await attempt(makeServer()).catch((reason: unknown) => reason)) as NodeJS.ErrnoException;
+    expect(error).toBeInstanceOf(Error);
+    if (code === undefined) expect(error.syscall).toBe("listen");
+    else expect(error.code).toBe(code);
+    expect(process.umask()).toBe(before);
   });
 });

@@ -1,5 +1,6 @@
+import { once } from "node:events";
 import { lstat, mkdir, unlink } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 
 /** The longest path that fits a Unix socket's address, in bytes: 108 less the ending zero, 104 on macOS. */
@@ -41,6 +42,24 @@ export async function prepareSocketPath(path: string): Promise<void> {
     );
   }
   await unlink(path);
+}
+
+/**
+ * Listens on a Unix socket that only this user may open, after {@link prepareSocketPath}.
+ *
+ * @throws when that prevents it, or the system does.
+ */
+export async function listenOnPrivateSocket(server: Server, path: string, backlog?: number): Promise<void> {
+  await prepareSocketPath(path);
+  // Created without any right for others, so that there is no moment in which they could connect.
+  const umask = process.umask(0o177);
+  try {
+    // Bound before `listen` returns, so the mask is that of nobody else's file.
+    server.listen({ path, ...(backlog === undefined ? {} : { backlog }) });
+  } finally {
+    process.umask(umask);
+  }
+  await once(server, "listening");
 }
 
 /** Whether somebody accepts connections on a Unix socket. */

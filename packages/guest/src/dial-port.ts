@@ -1,12 +1,12 @@
 import { connect } from "node:net";
-import { type Endpoint, formatEndpoint, QemuPort } from "@hostd/frontends";
+import { type Endpoint, formatEndpoint, StreamPort } from "@hostd/frontends";
 
 /**
  * Connects to an endpoint that hostd listens on, as QEMU does.
  *
  * @throws when nobody listens there.
  */
-export async function dialPort(endpoint: Endpoint): Promise<QemuPort> {
+export async function dialPort(endpoint: Endpoint): Promise<StreamPort> {
   const socket =
     endpoint.transport === "unix"
       ? connect({ path: endpoint.path })
@@ -18,5 +18,5 @@ export async function dialPort(endpoint: Endpoint): Promise<QemuPort> {
     socket.once("error", reject);
   });
   socket.removeAllListeners("error");
-  return new QemuPort(socket, formatEndpoint(endpoint));
+  return new StreamPort(socket, formatEndpoint(endpoint));
 }

@@ -1,82 +1,159 @@
-import type { Ipv4 } from "@hostd/stack";
+import { isIPv4 } from "node:net";
+import { type Ipv4, type Ipv4Network, isLoopback, networkContains, parseIpv4 } from "@hostd/stack";
 import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
+import type { ActivatedSockets } from "./activated-sockets.ts";
 import { AttachedVm, type ForwardVm } from "./attached-vm.ts";
-import type { ForwardRule, ListenAddress } from "./forward-rule.ts";
-import { type ForwardContext, TcpForward, type TcpForwardStatistics } from "./tcp-forward.ts";
+import { BindError } from "./bind-error.ts";
+import type { BindPolicy, Requester } from "./bind-policy.ts";
+import { DatagramForward, type DatagramForwardStatistics } from "./datagram-forward.ts";
+import type { Forward, ForwardContext } from "./forward.ts";
+import { type ForwardRule, isSocketPath, type ListenAddress, type SocketPath } from "./forward-rule.ts";
+import { findPortHolder } from "./port-holder.ts";
+import { SshTunnels } from "./ssh-tunnels.ts";
+import { StreamForward, type StreamForwardStatistics } from "./stream-forward.ts";
+import { WaitingClients } from "./waiting-clients.ts";
 
-export interface ForwardLimits {
+/** How forwards behave. It may change while they are open, and holds then for what comes. */
+export interface ForwardSettings {
+  /** The gateway's address, which the guest sees the connections come from. */
+  readonly gateway: Ipv4;
+  /**
+   * Has the guest see the clients' own addresses. Those of this host are seen as `host`, and those that the guest could
+   * not answer to, because they are IPv6 or in its own network, as the gateway's. Null has it see the gateway's alone.
+   */
+  readonly clientAddresses?: { readonly host: Ipv4; readonly network: Ipv4Network } | null;
+  /** What may be listened on; anything unless given. */
+  readonly policy?: BindPolicy;
   /** Connections of one forward that may wait for the guest's answer; a further one is reset. 1024 unless given. */
   readonly maxPending?: number;
   /** Connections of all forwards, those that wait included; a further one is reset. 16384 unless given. */
   readonly maxConnections?: number;
   /** Bytes of memory for what the two ends of all connections into one VM have sent each other; 256 MiB unless given. */
   readonly maxQueuedBytes?: number;
+  /** How long a connection may wait for a VM that answers, in milliseconds; 0, so not at all, unless given. */
+  readonly waitTime?: number;
+  /** UDP flows of one forward; beyond, the one unused for longest goes. 4096 unless given. */
+  readonly maxDatagramFlows?: number;
+  /** How long a UDP flow is kept without traffic, in milliseconds; 120 s unless given (RFC 4787, 4.3). */
+  readonly datagramIdleTime?: number;
 }
 
-export interface PortForwarderOptions extends ForwardLimits {
-  /** The gateway's address, which the guest sees the connections come from. */
-  readonly gateway: Ipv4;
+export interface PortForwarderOptions extends ForwardSettings {
+  /** Sockets that were handed to the process. */
+  readonly activated?: ActivatedSockets;
   readonly logger: Logger;
   /** For tests; the process's clock unless given. */
   readonly clock?: Clock;
 }
 
-/** What became of the connections of one forward. */
+/** What became of what came to a forward. */
 export interface ForwardStatistics {
   readonly rule: ForwardRule;
   /** Where it listens, with the port that the system chose. */
-  readonly address: ListenAddress;
-  readonly tcp: Readonly<TcpForwardStatistics>;
+  readonly listening: ListenAddress | SocketPath;
+  /** For a stream. */
+  readonly tcp?: Readonly<StreamForwardStatistics>;
+  /** For datagrams. */
+  readonly udp?: Readonly<DatagramForwardStatistics>;
 }
 
-/** The most connections of all forwards together, unless another limit is given. */
-export const MAX_FORWARDED_CONNECTIONS = 16_384;
+/** What holds where the settings say nothing. */
+const DEFAULT_SETTINGS = {
+  maxPending: 1024,
+  maxConnections: 16_384,
+  maxQueuedBytes: 256 * 1024 * 1024,
+  waitTime: 0,
+  maxDatagramFlows: 4096,
+  datagramIdleTime: 120_000,
+};
 
 /**
- * The ports of the host that lead into guests. A forward stays while VMs come and go; each connection leads to a VM that
- * is attached when it comes.
+ * What of the host leads into guests. A forward stays while VMs come and go; each connection leads to a VM that is
+ * attached when it comes.
  */
 export class PortForwarder {
-  readonly #maxConnections: number;
-  readonly #maxQueuedBytes: number;
+  readonly #activated: ActivatedSockets | undefined;
   readonly #failures: FailureLog;
   readonly #context: ForwardContext;
-  readonly #forwards = new Set<TcpForward>();
+  readonly #forwards = new Set<StreamForward | DatagramForward>();
   /** The VMs, the one attached first in front. */
   readonly #vms = new Set<AttachedVm>();
+  readonly #tunnels: SshTunnels;
+  #isClosed = false;
+  #settings: ForwardSettings & typeof DEFAULT_SETTINGS;
 
-  constructor(options: PortForwarderOptions) {
-    const { logger, clock = systemClock } = options;
-    this.#maxConnections = options.maxConnections ?? MAX_FORWARDED_CONNECTIONS;
-    this.#maxQueuedBytes = options.maxQueuedBytes ?? 256 * 1024 * 1024;
+  constructor({ activated, logger, clock = systemClock, ...settings }: PortForwarderOptions) {
+    this.#activated = activated;
+    this.#settings = { ...DEFAULT_SETTINGS, ...settings };
     this.#failures = new FailureLog(logger, clock);
-    this.#context = {
-      localAddress: options.gateway,
+    this.#tunnels = new SshTunnels({
       logger,
       clock,
-      maxPending: options.maxPending ?? 1024,
+      gateway: settings.gateway,
+      maxQueuedBytes: this.#settings.maxQueuedBytes,
+    });
+    const current = () => this.#settings;
+    this.#context = {
+      logger,
+      clock,
+      get maxPending() {
+        return current().maxPending;
+      },
+      get waitTime() {
+        return current().waitTime;
+      },
+      get maxDatagramFlows() {
+        return current().maxDatagramFlows;
+      },
+      get datagramIdleTime() {
+        return current().datagramIdleTime;
+      },
+      waiting: new WaitingClients(clock),
+      tunnels: this.#tunnels,
       isFull: () => this.#isFull(),
       findVm: (address) => this.#findVm(address),
-      closed: (forward) => this.#forwards.delete(forward),
+      sourceFor: (address, port) => this.#sourceFor(address, port),
+      closed: (forward) => this.#forwards.delete(forward as StreamForward | DatagramForward),
     };
+  }
+
+  /** Replaces the settings. Forwards that are open stay, even if the new policy has them not. */
+  configure(settings: ForwardSettings): void {
+    this.#settings = { ...DEFAULT_SETTINGS, ...settings };
   }
 
   /**
    * Opens a forward.
    *
-   * @throws {BindError} when the host's address cannot be listened on.
+   * @throws {BindRefusedError} when the policy has it not.
+   * @throws {BindError} when the host cannot listen there.
    */
-  async listen(rule: ForwardRule): Promise<TcpForward> {
-    const forward = await TcpForward.listen(rule, this.#context);
+  async listen(rule: ForwardRule, requester: Requester = "host"): Promise<Forward> {
+    this.#settings.policy?.check(rule, requester);
+    const descriptor = this.#activated?.take(rule);
+    let forward: StreamForward | DatagramForward;
+    try {
+      forward =
+        rule.protocol === "udp"
+          ? await DatagramForward.open(rule, this.#context, descriptor)
+          : await StreamForward.open(rule, this.#context, descriptor);
+    } catch (error) {
+      throw await bindError(rule, error as NodeJS.ErrnoException);
+    }
     this.#forwards.add(forward);
+    if (this.#isClosed) {
+      await forward.close();
+      throw new Error("hostd is closing");
+    }
     return forward;
   }
 
   /** Lets connections lead to a VM, until it is detached. */
   attach(vm: ForwardVm): AttachedVm {
     const attached = new AttachedVm(vm, {
-      maxQueuedBytes: this.#maxQueuedBytes,
+      maxQueuedBytes: this.#settings.maxQueuedBytes,
       outOfMemory: () => this.#outOfMemory(),
+      ready: () => this.#context.waiting.retry(),
       detached: () => this.#vms.delete(attached),
     });
     this.#vms.add(attached);
@@ -84,25 +161,28 @@ export class PortForwarder {
   }
 
   stats(): ForwardStatistics[] {
-    return [...this.#forwards].map((forward) => ({
-      rule: forward.rule,
-      address: forward.address,
-      tcp: forward.stats(),
-    }));
+    return [...this.#forwards].map((forward) => {
+      const { rule, listening } = forward;
+      if (forward instanceof DatagramForward) return { rule, listening, udp: forward.stats() };
+      return { rule, listening, tcp: forward.stats() };
+    });
   }
 
-  /** Closes all forwards, their connections by a reset, and waits until every socket is closed. */
+  /** Closes all forwards, their connections by a reset, and waits until nobody listens any more. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await Promise.all([...this.#forwards].map((forward) => forward.close()));
+    this.#tunnels.close();
   }
 
   #isFull(): boolean {
-    let connections = 0;
+    let connections = this.#context.waiting.size;
     for (const attached of this.#vms) connections += attached.connections.size;
-    if (connections < this.#maxConnections) return false;
+    const { maxConnections } = this.#settings;
+    if (connections < maxConnections) return false;
     this.#failures.warn(
       "forward-limit",
-      { limit: this.#maxConnections },
+      { limit: maxConnections },
       "the limit of connections to published ports is reached; further ones are reset",
     );
     return true;
@@ -123,11 +203,33 @@ export class PortForwarder {
     return shownBy ?? first;
   }
 
+  #sourceFor(address: string | undefined, port = 0): { localAddress: Ipv4; localPort: number } {
+    const { gateway, clientAddresses = null } = this.#settings;
+    const byGateway = { localAddress: gateway, localPort: 0 };
+    if (clientAddresses === null || address === undefined) return byGateway;
+    const text = address.startsWith("::ffff:") ? address.slice(7) : address;
+    const { host, network } = clientAddresses;
+    if (text === "::1") return { localAddress: host, localPort: port };
+    if (!isIPv4(text)) return byGateway;
+    const client = parseIpv4(text);
+    if (isLoopback(client)) return { localAddress: host, localPort: port };
+    return networkContains(network, client) ? byGateway : { localAddress: client, localPort: port };
+  }
+
   #outOfMemory(): void {
     this.#failures.warn(
       "forward-memory",
-      { limit: this.#maxQueuedBytes },
+      { limit: this.#settings.maxQueuedBytes },
       "a connection to a published port was reset: the memory for queued data is used up",
     );
   }
+}
+
+async function bindError(rule: ForwardRule, error: NodeJS.ErrnoException): Promise<Error> {
+  // What is no error of the system says itself what is wrong.
+  if (error.code === undefined) return error;
+  const { protocol, listen } = rule;
+  const isTaken = error.code === "EADDRINUSE" && !isSocketPath(listen);
+  const holder = isTaken ? await findPortHolder(protocol, listen) : null;
+  return new BindError(rule, error, holder === null ? {} : { holder });
 }

@@ -9,6 +9,7 @@ export * from "./link.ts";
 export { copyBytes, giveRegion, type PacketRegion, takeRegion } from "./memory/packet-memory.ts";
 export { Stack, type StackHandlers, type StackOptions } from "./stack.ts";
 export { StackStatistics } from "./statistics.ts";
+export type { TcpConnection } from "./tcp/connection.ts";
 export type {
   CloseReason,
   FourTuple,

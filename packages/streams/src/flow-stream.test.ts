@@ -215,6 +215,18 @@ describe("FlowStream", () => {
       expect(flow.aborts).toBe(0);
     });
 
+    it("is destroyed without an error when somebody else here ends the connection, and fails what waits", async () => {
+      const { stream, flow } = open();
+      const failures: unknown[] = [];
+      stream.on("error", (error) => failures.push(error));
+      flow.sendRoom = 0;
+      const written = new Promise((resolve) => stream.write("too late", resolve));
+      stream.handler.closed(flow, "aborted");
+      await closing(stream);
+      expect(await written).toMatchObject({ code: "ERR_STREAM_DESTROYED" });
+      expect({ failures, aborts: flow.aborts }).toEqual({ failures: [], aborts: 0 });
+    });
+
     it("leaves the other direction open when one ends", async () => {
       const { stream, flow } = open();
       stream.resume();

@@ -113,8 +113,10 @@ export class FlowStream extends Duplex {
 
   #finish(reason: CloseReason): void {
     this.#gone = true;
+    // Both directions tell of an end in order themselves. That somebody else ended it here is no fault.
+    if (reason === "finished") return;
     const fault = FAULTS[reason];
-    if (fault !== undefined) this.destroy(Object.assign(new Error(fault.message), { code: fault.code }));
+    this.destroy(fault && Object.assign(new Error(fault.message), { code: fault.code }));
   }
 
   #sendRest(): void {

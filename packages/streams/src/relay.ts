@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { readNow, writeNow } from "@hostd/native";
+import { readNow, resetSocket, writeNow } from "@hostd/native";
 import { type CloseReason, copyBytes, type TcpFlow, type TcpHandler, takeRegion } from "@hostd/stack";
 import type { RelayPool } from "./relay-pool.ts";
 import { type Slab, SMALLEST_SLAB } from "./slab-pool.ts";
@@ -308,11 +308,7 @@ export class Relay implements TcpHandler {
     this.#isOver = true;
     const socket = this.#socket;
     this.#socket = null;
-    if (socket !== null && !socket.destroyed) {
-      // A shutdown in progress cannot be reset (uv_tcp_close_reset), but it is only begun when everything is written.
-      if (socket.connecting || (socket.writableEnded && !socket.writableFinished)) socket.destroy();
-      else socket.resetAndDestroy();
-    }
+    if (socket !== null && !socket.destroyed) resetSocket(socket);
     // The socket's descriptor is closed, so nothing reads this memory any more.
     this.#release(this.#writing);
     this.#release(this.#gatheredHead);

@@ -4,6 +4,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer as createHttpServer, request as httpRequest, type IncomingMessage } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -40,7 +41,7 @@ async function listen(lab: Lab, server: Server): Promise<HostServer> {
 }
 
 /** Resolves once a connection is gone on the host's side. */
-export async function closed(socket: Socket): Promise<void> {
+export async function closed(socket: Duplex): Promise<void> {
   if (!socket.closed) await new Promise<void>((resolve) => socket.once("close", () => resolve()));
 }
 

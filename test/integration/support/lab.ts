@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { dialPort, EmbeddedGuest, type EmbeddedGuestOptions } from "@hostd/guest";
-import { createLogger, type Daemon, parseConfig, type SettingsInput, startDaemon } from "hostd";
+import { createLogger, type Daemon, type DaemonOptions, parseConfig, type SettingsInput, startDaemon } from "hostd";
 import { onTestFailed } from "vitest";
 import { type Captures, withCapture } from "./capture.ts";
 import { NameServer } from "./dns.ts";
@@ -58,7 +58,7 @@ export class Lab {
   }
 
   /** Starts hostd; `settings` go over the lab's own. */
-  async start(settings: SettingsInput = {}): Promise<LabDaemon> {
+  async start(settings: SettingsInput = {}, options: DaemonOptions = {}): Promise<LabDaemon> {
     const capture = settings.capture ?? this.nextCapture();
     const config = parseConfig(
       {
@@ -77,11 +77,13 @@ export class Lab {
       log.push(entry);
       this.#log.push(entry);
     };
-    const daemon = await startDaemon(config, createLogger(config.log, { isTerminal: false, hasColors: false, write }));
+    const logger = createLogger(config.log, { isTerminal: false, hasColors: false, write });
+    const daemon = await startDaemon(config, logger, options);
     let closing: Promise<void> | null = null;
     const close = () => (closing ??= daemon.close());
     this.defer(close);
-    return { endpoints: daemon.endpoints, forwards: daemon.forwards, capture, close, log };
+    const { endpoints, forwards, control } = daemon;
+    return { endpoints, forwards, control, capture, close, log };
   }
 
   /** A file for the frames of a hostd, which stays when the test fails. */

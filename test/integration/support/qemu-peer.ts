@@ -1,16 +1,16 @@
 import { createServer, type Socket } from "node:net";
-import { QemuPort } from "@hostd/frontends";
+import { StreamPort } from "@hostd/frontends";
 
 /** A VM that listens, as QEMU does with `server=on`, and takes one link after the other. */
 export class ListeningVm {
   readonly #server;
   readonly #sockets: Socket[] = [];
-  #waiting = Promise.withResolvers<QemuPort>();
+  #waiting = Promise.withResolvers<StreamPort>();
 
   private constructor() {
     this.#server = createServer({ pauseOnConnect: true }, (socket) => {
       this.#sockets.push(socket);
-      this.#waiting.resolve(new QemuPort(socket, "peer"));
+      this.#waiting.resolve(new StreamPort(socket, "peer"));
     });
   }
 
@@ -21,7 +21,7 @@ export class ListeningVm {
   }
 
   /** The next link that hostd makes. It is to be started as soon as it is there. */
-  async link(): Promise<QemuPort> {
+  async link(): Promise<StreamPort> {
     const port = await this.#waiting.promise;
     this.#waiting = Promise.withResolvers();
     return port;

@@ -106,7 +106,11 @@ async function upUntil(daemon: string, steps: readonly [text: string, signal: No
 
 const UP_FLAGS =
   'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --dns-rule, --publish, --state, ' +
-  '--api, --capture, --log-level, --log-format, --help; see "hostd up --help".\n';
+  '--api, --vpnkit-api, --capture, --log-level, --log-format, --help; see "hostd up --help".\n';
+
+const COMMANDS =
+  "The commands are up, demo, check, gvproxy, ps, ports, flows, dns, stats, leases, events, reload, capture, doctor, " +
+  'completion, version; see "hostd --help".\n';
 
 describe("hostd", () => {
   it("prints its version", async () => {
@@ -126,7 +130,17 @@ describe("hostd", () => {
   it("shows its help, on standard error with code 2 when there is no command", async () => {
     const help = await hostd("--help");
     expect(help).toMatchObject({ code: 0, stderr: "" });
-    for (const part of ["up", "demo", "check", "dns", "version", "Exit codes:", "docs/configuration.md"]) {
+    for (const part of [
+      "up",
+      "demo",
+      "check",
+      "ps",
+      "ports",
+      "dns",
+      "version",
+      "Exit codes:",
+      "docs/configuration.md",
+    ]) {
       expect(help.stdout).toContain(part);
     }
     expect(await hostd()).toEqual({ code: 2, stdout: "", stderr: help.stdout });
@@ -155,16 +169,8 @@ describe("hostd", () => {
   });
 
   it.each([
-    [
-      ["upp"],
-      "hostd: unknown command 'upp'\n(Did you mean up?)\n" +
-        'The commands are up, demo, check, dns, version; see "hostd --help".\n',
-    ],
-    [
-      ["--frobnicate"],
-      "hostd: unknown option '--frobnicate'\n" +
-        'The commands are up, demo, check, dns, version; see "hostd --help".\n',
-    ],
+    [["upp"], `hostd: unknown command 'upp'\n(Did you mean up?)\n${COMMANDS}`],
+    [["--frobnicate"], `hostd: unknown option '--frobnicate'\n${COMMANDS}`],
     [["up", "--mut", "1500"], `hostd: unknown option '--mut'\n(Did you mean --mtu?)\n${UP_FLAGS}`],
     [["up", "--mtu"], `hostd: option '--mtu <bytes>' argument missing\n${UP_FLAGS}`],
     [["up", "vm1"], `hostd: too many arguments for 'up'. Expected 0 arguments but got 1: vm1.\n${UP_FLAGS}`],
@@ -180,8 +186,8 @@ describe("hostd", () => {
     ],
     [
       ["up", "-p", "80", "--publish", "8080:80", "--mtu", "1"],
-      'hostd: --publish (forwards[0]): "80" is not [address:]port:[guest-address:]guest-port such as 8080:80 ' +
-        "(the port of the guest is missing)\n" +
+      'hostd: --publish (forwards[0]): "80" is not [address:]port[-port]:[guest-address:]guest-port[-port][/udp] ' +
+        "such as 8080:80 (the port of the guest is missing)\n" +
         "hostd: --mtu (mtu): 1 is not a whole number of bytes from 576 to 65520\n",
     ],
     [
@@ -219,7 +225,8 @@ describe("hostd check", () => {
       stderr:
         "hostd: bad.yaml:3:3: dhcp.leaseSeconds: 1 is not a whole number of seconds from 120 to 4294967294\n" +
         'hostd: bad.yaml:1:1: mtuu: unknown key; did you mean "mtu"? allowed at the top level: ' +
-        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, state, api, capture, log\n",
+        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, guestApi, state, api, " +
+        "vpnkitApi, capture, log\n",
     });
   });
 });
@@ -348,7 +355,7 @@ describe("hostd dns", () => {
   it("asks for what the command line names, and answers also when there is no such name", async () => {
     const flags = ["--api", "api.sock", "--vm", "unix:///vm#2"];
     const [asked, outcome] = await against(200, ANSWER, "dns", "query", "a.test", "txt", ...flags);
-    expect(asked).toEqual(["/dns/query?name=a.test&type=txt&vm=unix%3A%2F%2F%2Fvm%232"]);
+    expect(asked).toEqual(["/v1/dns/query?name=a.test&type=txt&vm=unix%3A%2F%2F%2Fvm%232"]);
     expect(outcome).toEqual({ code: 0, stdout: "a.test A: zone test\n;; status: NXDOMAIN, flags: aa\n", stderr: "" });
   });
 
@@ -356,7 +363,7 @@ describe("hostd dns", () => {
     const failed = { ...ANSWER, rcode: "SERVFAIL" };
     const args = ["dns", "--json", "--api", `unix://${folder}/api.sock`, "query", "a.test"];
     const [asked, outcome] = await against(200, failed, ...args);
-    expect(asked).toEqual(["/dns/query?name=a.test&type=A"]);
+    expect(asked).toEqual(["/v1/dns/query?name=a.test&type=A"]);
     expect(outcome).toMatchObject({ code: 1, stderr: "" });
     expect(JSON.parse(outcome.stdout)).toEqual(failed);
   });
@@ -378,6 +385,66 @@ describe("hostd dns", () => {
         'The flags of "hostd dns query" are --vm, --api, --json, --help; see "hostd dns query --help".\n',
     });
     expect((await hostd("dns", "queries")).code).toBe(2);
+  });
+});
+
+describe("the commands that ask a running hostd", () => {
+  it.each([
+    ["ps"],
+    ["ports"],
+    ["ports", "add", "8080:80"],
+    ["ports", "rm", "8080"],
+    ["flows"],
+    ["flows", "--watch"],
+    ["flows", "kill", "tcp/1"],
+    ["stats"],
+    ["leases"],
+    ["events"],
+    ["reload"],
+  ])("%s %s %s says in one line that none is running", async (...args) => {
+    expect(await hostd(...args.filter((arg) => arg !== undefined))).toEqual({
+      code: 1,
+      stdout: "",
+      stderr:
+        `hostd: no hostd listens at ${folder}/hostd/api.sock: start hostd with "hostd up", or name the socket of a ` +
+        "running one with --api (one that was started with --qemu has a control API only with --api)\n",
+    });
+  });
+
+  it.each([
+    [
+      ["ps", "--api", "tcp://127.0.0.1:80"],
+      '--api: "tcp://127.0.0.1:80" is not unix:///PATH or the path of a Unix socket',
+    ],
+    [["ports", "add", "80", "8080:80/sctp"], '"80" is not [address:]port[-port]:'],
+    [["ports", "add", "80", "8080:80/sctp"], '"8080:80/sctp" is not [address:]port[-port]:'],
+    [["ports", "add"], "missing required argument 'ports'"],
+    [
+      ["ports", "close"],
+      "too many arguments for 'ports'. Expected 0 arguments but got 1: close.\n" +
+        'The commands of "hostd ports" are add, rm. The flags of "hostd ports" are --api, --json, --help; ' +
+        'see "hostd ports --help".',
+    ],
+    [
+      ["flows", "--protocol", "sctp"],
+      "option '--protocol <name>' argument 'sctp' is invalid. Allowed choices are tcp, udp, icmp.",
+    ],
+    [
+      ["completion", "tcsh"],
+      "command-argument value 'tcsh' is invalid for argument 'shell'. Allowed choices are bash, zsh, fish.",
+    ],
+  ])("refuse %j with code 2", async (args, message) => {
+    const { code, stdout, stderr } = await hostd(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(`hostd: ${message}`);
+  });
+});
+
+describe("hostd completion", () => {
+  it.each(["bash", "zsh", "fish"])("prints a script for %s that has the flags of the configuration", async (shell) => {
+    const { code, stdout, stderr } = await hostd("completion", shell);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toContain("vpnkit-api");
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { DnsQueryReport, DnsReport } from "../dns-report.ts";
+import type { DnsQueryReport, DnsReport } from "../dns/report.ts";
 import { describeDns, describeQuery } from "./dns-text.ts";
 
 const NOTHING: DnsReport = {

@@ -1,5 +1,6 @@
 /** What the control API tells of the name server, for people. */
-import type { DnsQueryReport, DnsRecordReport, DnsReport } from "../dns-report.ts";
+import type { DnsQueryReport, DnsRecordReport, DnsReport } from "../dns/report.ts";
+import { alignRows, counted } from "./table.ts";
 
 /** The zones, the name servers and the figures. */
 export function describeDns(report: DnsReport): string {
@@ -20,7 +21,7 @@ export function describeDns(report: DnsReport): string {
     "Zones (the first that a name is in answers):",
     ...zones.flatMap(({ name, vm, defaultAddress, records }) => [
       `  ${name}${vm === undefined ? "" : ` (for ${vm} alone)`}`,
-      ...table(records.map(recordRow), 4),
+      ...alignRows(records.map(recordRow), { indent: 4 }),
       ...(defaultAddress === undefined ? [] : [`    every other name: ${defaultAddress}`]),
     ]),
     "",
@@ -33,14 +34,18 @@ export function describeDns(report: DnsReport): string {
     "Name servers (the longest domain that a name is in holds):",
     ...(servers.length === 0
       ? ["  none: names of no zone fail"]
-      : table([["DOMAIN", "SERVER", "STATE", "ROUND TRIP", "ANSWERS", "FAILURES", "FROM"], ...servers], 2)),
+      : alignRows([["DOMAIN", "SERVER", "STATE", "ROUND TRIP", "ANSWERS", "FAILURES", "FROM"], ...servers], {
+          indent: 2,
+        })),
     "",
     ...cacheLines(cache),
     "",
     "VMs:",
     ...(asked.length === 0
       ? ["  none is attached"]
-      : table([["NAME", "QUERIES", "LOCAL", "CACHE", "FORWARDED", "FAILED", "MALFORMED", "DROPPED"], ...asked], 2)),
+      : alignRows([["NAME", "QUERIES", "LOCAL", "CACHE", "FORWARDED", "FAILED", "MALFORMED", "DROPPED"], ...asked], {
+          indent: 2,
+        })),
   ].join("\n");
 }
 
@@ -57,7 +62,7 @@ export function describeQuery(report: DnsQueryReport): string {
   ] as const) {
     if (records.length === 0) continue;
     const rows = records.map((record) => [record.name, String(record.ttl), record.class, record.type, record.data]);
-    lines.push("", `;; ${title} SECTION:`, ...table(rows, 0));
+    lines.push("", `;; ${title} SECTION:`, ...alignRows(rows));
   }
   if (isCutOff) lines.push("", ";; the message ends in the middle of a record");
   return lines.join("\n");
@@ -136,17 +141,4 @@ function cacheLines({
     `Cache: ${entries} of at most ${counted(maxEntries, "answer")}, ${size(bytes)} of ${size(maxBytes)}`,
     `  ${hits} from it, ${misses} not in it, ${stale} past their time, ${evictions} dropped for others`,
   ];
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
-
-/** Rows with their columns below each other. */
-function table(rows: readonly (readonly string[])[], indent: number): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) => {
-    const cells = row.map((cell, column) => cell.padEnd(widths[column])).filter((_, column) => widths[column] > 0);
-    return `${" ".repeat(indent)}${cells.join("  ")}`.trimEnd();
-  });
 }

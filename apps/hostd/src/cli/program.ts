@@ -1,6 +1,10 @@
 /** The command line: commands, flags and their help. What a command does is handed in, so that help needs none of it. */
-import { Command, Option } from "commander";
+import { Argument, Command, Option } from "commander";
 import type { ConfigFlag } from "../config/flags.ts";
+import type { Shell } from "./completion.ts";
+import { addControlCommands } from "./control-commands.ts";
+import { addDiagnosticCommands } from "./diagnostic-commands.ts";
+import { PUBLISHED_PORTS } from "./published-ports.ts";
 
 /** What the commands do. */
 export interface Actions {
@@ -8,12 +12,13 @@ export interface Actions {
   up(options: { config?: string; printConfig?: true }, given: ReadonlyMap<string, unknown>): Promise<void>;
   check(options: { config?: string }): Promise<void>;
   demo(options: { vm?: boolean }): Promise<void>;
-  dns(options: { api?: string; json?: true }): Promise<void>;
-  dnsQuery(name: string, type: string | undefined, options: { api?: string; json?: true; vm?: string }): Promise<void>;
+  /** `args` is what gvproxy would have been started with. */
+  gvproxy(args: readonly string[]): Promise<void>;
   version(options: { json?: true }): void;
 }
 
-const DOCUMENTATION = "docs/configuration.md (every key of the file) and docs/command-line.md";
+const DOCUMENTATION = `docs/configuration.md (every key of the file) and
+docs/command-line.md`;
 
 const EXIT_CODES = `Exit codes:
   0  done; for "hostd up", closed after SIGINT or SIGTERM
@@ -25,6 +30,8 @@ Start here:
   hostd demo                          see it work
   hostd up                            serve a VM; prints how to attach it
   hostd up --help                     flags, examples, the QEMU command line
+  hostd ps                            the VMs that are attached
+  hostd ports add 8080:80             lead a port of this host into the VM
   hostd dns query NAME                how a name is resolved, and why
 
 ${EXIT_CODES}
@@ -33,15 +40,13 @@ Documentation: ${DOCUMENTATION}`;
 
 const UP_HELP = `
 Endpoints (--qemu, or the list "qemu:" in the file):
-  unix:///run/vm.sock                 listen on a Unix socket; /run/vm.sock says the same
-  tcp://127.0.0.1:5555                listen on TCP; anyone who connects is on the network
-  dial+unix:///run/vm.sock            connect to a QEMU that listens (server=on)
+  unix:///run/vm.sock         listen on a Unix socket; so does /run/vm.sock
+  tcp://127.0.0.1:5555        listen on TCP; whoever connects is on the network
+  dial+unix:///run/vm.sock    connect to a QEMU that listens (server=on)
   dial+tcp://127.0.0.1:5555
 
 Published ports (--publish, or the list "forwards:" in the file):
-  8080:80                             127.0.0.1:8080 of this host is port 80 of the VM
-  0.0.0.0:8080:80                     every IPv4 address of this host; [::]:8080:80 every IPv6 one
-  8080:172.17.0.2:80                  to an address behind the VM, such as a container's
+${PUBLISHED_PORTS}
 
 Attaching QEMU 7.2 or newer to unix:///run/vm.sock:
   qemu-system-x86_64 ... -device virtio-net-pci,netdev=net0 \\
@@ -54,45 +59,35 @@ Examples:
   hostd up --qemu /run/vm.sock --mtu 4000
   hostd up --publish 8080:80 --publish 127.0.0.1:2222:22
   hostd up --config hostd.yaml --log-level debug
-  hostd up --subnet 10.0.2.0/24 --dns-server 192.0.2.53 --dns-server 192.0.2.54:5353
+  hostd up --subnet 10.0.2.0/24 --dns-server 192.0.2.53
   hostd up --dns-rule corp.example=10.0.0.53,10.0.0.54
   hostd up --config hostd.yaml --print-config
 
-A flag goes over the same key of the file; a flag that may be repeated replaces the
-whole list of the file. SIGINT or SIGTERM closes hostd within 5 seconds, a second one
-ends it at once. The log goes to standard error.
+A flag goes over the same key of the file; a flag that may be repeated replaces
+the whole list of the file. SIGINT or SIGTERM closes hostd within 5 seconds, a
+second one ends it at once; SIGHUP has it read its configuration again, as
+"hostd reload" does. The log goes to standard error.
 
 Documentation: ${DOCUMENTATION}`;
+
+const COMPLETION_HELP = `
+In this shell, from now on until it ends:
+  source <(hostd completion bash)
+  source <(hostd completion zsh)              after compinit
+  hostd completion fish | source
+
+In every shell; write the file again after an update of hostd:
+  hostd completion bash > ~/.local/share/bash-completion/completions/hostd
+  hostd completion zsh > FOLDER/_hostd        a folder of $fpath
+  hostd completion fish > ~/.config/fish/completions/hostd.fish
+
+Documentation: docs/control.md`;
 
 const CHECK_HELP = `
-Without --config, the configuration that holds by default is printed. The output can be
-used as a configuration file.
+Without --config, the configuration that holds by default is printed. The output
+can be used as a configuration file.
 
 Documentation: ${DOCUMENTATION}`;
-
-const DNS_HELP = `
-Examples:
-  hostd dns
-  hostd dns query www.example.com
-  hostd dns query example.com TYPE65 --json
-
-Documentation: docs/dns.md`;
-
-const DNS_QUERY_HELP = `
-TYPE is one of A, AAAA, CNAME, HTTPS, MX, NS, PTR, SOA, SRV, TXT and so on, or TYPE with its
-number. The name is really resolved, as it would be for the VM.
-
-Exit codes:
-  0  answered, be it that the name does not exist
-  1  no server answered (SERVFAIL), or no hostd is running
-  2  wrong command line
-
-Examples:
-  hostd dns query host.docker.internal
-  hostd dns query _ldap._tcp.corp.example SRV
-  hostd dns query 254.65.168.192.in-addr.arpa PTR
-
-Documentation: docs/dns.md`;
 
 /**
  * Builds the command line.
@@ -110,8 +105,10 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "hostd: ")) })
     .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show this help")
-    .helpCommand("help [command]", "show the help of a command")
-    .addHelpText("after", PROGRAM_HELP);
+    // The values of a choice are part of its description where they are to be seen.
+    .configureHelp({ optionDescription: ({ description }) => description })
+    .addHelpText("after", PROGRAM_HELP)
+    .commandsGroup("Serving VMs:");
   const up = program
     .command("up")
     .summary("serve VMs until stopped")
@@ -152,33 +149,37 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
       await actions.check(options);
     });
 
-  const dns = program
-    .command("dns")
-    .summary("look at the name server of a running hostd")
+  program
+    .command("gvproxy")
+    .summary("serve VMs in the place of gvproxy")
     .description(
-      "Shows the name server of a running hostd: its zones, the servers that it asks and how they are doing, its cache.",
+      "Serves VMs in the place of gvproxy, with its command line and its defaults, as Podman's machines have it started.",
     )
-    .enablePositionalOptions();
-  const query = dns
-    .command("query")
-    .summary("show how a name is resolved")
-    .description("Shows how a running hostd resolves a name, and why: from where the answer is, and what it says.")
-    .argument("<name>", "the whole name, such as www.example.com")
-    .argument("[type]", "the type of the records (default: A)")
-    .option("--vm <name>", "the VM for which it is resolved (default: the only one)");
-  for (const command of [dns, query]) {
-    command
-      .option("--api <path>", "the socket of the control API (default: api.sock beside the default endpoint)")
-      .option("--json", "as JSON")
-      .helpOption("-h, --help", "show this help");
-  }
-  dns.addHelpText("after", DNS_HELP).action(async (options: { api?: string; json?: true }) => {
-    await actions.dns(options);
-  });
-  query
-    .addHelpText("after", DNS_QUERY_HELP)
-    .action(async (name: string, type: string | undefined, options: { api?: string; json?: true; vm?: string }) => {
-      await actions.dnsQuery(name, type, { ...dns.opts(), ...options });
+    .usage("[gvproxy's flags]; see hostd gvproxy -help")
+    .argument("[flags...]")
+    .helpOption(false)
+    .allowUnknownOption()
+    .addHelpText("after", "\nDocumentation: docs/gvproxy.md")
+    .action(async (args: string[]) => {
+      await actions.gvproxy(args);
+    });
+
+  program.commandsGroup("A running hostd:");
+  addControlCommands(program);
+  addDiagnosticCommands(program);
+
+  program
+    .commandsGroup("Other commands:")
+    .helpCommand("help [command]", "show the help of a command")
+    .command("completion")
+    .summary("print a script for completion in a shell")
+    .description("Prints a script that has a shell complete the commands and flags of hostd.")
+    .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
+    .helpOption("-h, --help", "show this help")
+    .addHelpText("after", COMPLETION_HELP)
+    .action(async (shell: Shell) => {
+      const { completionScript } = await import("./completion.ts");
+      process.stdout.write(completionScript(program, shell));
     });
 
   program
@@ -192,11 +193,17 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
     });
 
   program.showHelpAfterError(`The commands are ${commandNames(program)}; see "hostd --help".`);
-  for (const command of [...program.commands, query]) {
+  for (const command of subcommands(program)) {
     const name = fullName(command);
-    command.showHelpAfterError(`The flags of "${name}" are ${flagNames(command)}; see "${name} --help".`);
+    const below = command.commands.length === 0 ? "" : `The commands of "${name}" are ${commandNames(command)}. `;
+    command.showHelpAfterError(`${below}The flags of "${name}" are ${flagNames(command)}; see "${name} --help".`);
   }
   return program;
+}
+
+/** Every command below one, each before its own. */
+export function subcommands(command: Command): Command[] {
+  return command.commands.flatMap((each) => [each, ...subcommands(each)]);
 }
 
 /** The name of a command with those of the commands that it belongs to. */
@@ -212,6 +219,8 @@ function configOption(flag: ConfigFlag): Option {
   ];
   const option = new Option(flag.flags, `${flag.description.replaceAll("`", "")} (${notes.join("; ")})`);
   option.helpGroup(flag.group);
+  // For completion: what a value that is none of them gets is the configuration's message.
+  if (flag.choices.length > 0) option.argChoices = [...flag.choices];
   if (flag.repeatable) option.argParser<string[]>((text, before) => [...(before ?? []), text]);
   return option;
 }

@@ -1,5 +1,6 @@
 /** `hostd up`: from flags and file to a running daemon, and to its end. */
 import { dirname } from "node:path";
+import { ActivatedSockets } from "@hostd/portfwd";
 import { formatIpv4 } from "@hostd/stack";
 import { formatSocketAddress, qemuNetdev, readEndpoint } from "../config/endpoint.ts";
 import { processEnvironment, runtimeFolder } from "../config/environment.ts";
@@ -34,11 +35,16 @@ export async function printConfig(config: HostdConfig): Promise<void> {
 }
 
 /**
- * Runs the daemon until a signal stops it.
+ * Runs the daemon until a signal stops it. SIGHUP has it read its configuration again.
  *
+ * @param rereadConfig - reads the configuration again.
  * @returns the exit code: 0 after a clean end, 1 when it could not start or not close.
  */
-export async function runUp(config: HostdConfig, loadDaemon: () => Promise<StartDaemon>): Promise<number> {
+export async function runUp(
+  config: HostdConfig,
+  rereadConfig: () => Promise<HostdConfig>,
+  loadDaemon: () => Promise<StartDaemon>,
+): Promise<number> {
   const logger = createLogger(config.log);
   process.on("uncaughtException", (error) => {
     logger.fatal({ err: error }, "unexpected error");
@@ -54,11 +60,20 @@ export async function runUp(config: HostdConfig, loadDaemon: () => Promise<Start
     limitYoungGeneration();
     prepareSockets(config);
     const startDaemon = await loadDaemon();
-    daemon = await startDaemon(config, logger);
+    daemon = await startDaemon(config, logger, {
+      readConfig: rereadConfig,
+      activated: ActivatedSockets.fromEnvironment(process.env, process.pid),
+    });
   } catch (error) {
     return failed(logger, "cannot start", error);
   }
   process.stdout.write(announcement(config, daemon.endpoints));
+  const { control } = daemon;
+  process.on("SIGHUP", () => {
+    control.reload().catch((error: Error) => {
+      for (const line of error.message.split("\n")) logger.error(`not reloaded: ${line}`);
+    });
+  });
   const signal = await stopped;
   logger.info(`${signal}: closing`);
   try {
@@ -83,6 +98,7 @@ function prepareSockets(config: HostdConfig): void {
     return endpoint.mode === "listen" && endpoint.transport === "unix" ? [endpoint.path] : [];
   });
   if (config.api !== undefined) paths.push(config.api.path);
+  if (config.vpnkitApi !== undefined) paths.push(config.vpnkitApi.path);
   if (paths.some((path) => dirname(path) === folder)) ensurePrivateFolder(folder);
 }
 

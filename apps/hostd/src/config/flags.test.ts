@@ -15,6 +15,8 @@ function resolve(file: string, given: Record<string, unknown>) {
   return resolveConfig(layers, environment);
 }
 
+const one = (port: number) => ({ first: port, last: port });
+
 describe("the schema", () => {
   it("describes every key in a sentence that help and page can end", () => {
     for (const { key, doc } of knownKeys()) {
@@ -32,6 +34,7 @@ describe("the schema", () => {
       ["-p, --publish <ports>", "forwards"],
       ["--state <folder>", "state"],
       ["--api <url>", "api"],
+      ["--vpnkit-api <url>", "vpnkitApi"],
       ["--capture <file>", "capture"],
       ["--log-level <level>", "log.level"],
       ["--log-format <format>", "log.format"],
@@ -65,10 +68,14 @@ describe("flags, file and defaults", () => {
 
   it("write a published port in one word, which replaces the mappings of the file", () => {
     const file = "forwards: [{ listen: 1, to: 2 }]\n";
-    expect(resolve(file, {}).forwards).toMatchObject([{ listen: { port: 1 }, to: { port: 2 } }]);
-    expect(resolve(file, { "--publish": ["8080:80", "0.0.0.0:53:10.0.0.5:5353"] }).forwards).toEqual([
-      { protocol: "tcp", listen: { host: "127.0.0.1", port: 8080 }, to: { address: null, port: 80 } },
-      { protocol: "tcp", listen: { host: "0.0.0.0", port: 53 }, to: { address: parseIpv4("10.0.0.5"), port: 5353 } },
+    expect(resolve(file, {}).forwards).toMatchObject([{ listen: { ports: one(1) }, to: { ports: one(2) } }]);
+    expect(resolve(file, { "--publish": ["8080:80", "0.0.0.0:53:10.0.0.5:5353/udp"] }).forwards).toEqual([
+      { protocol: "tcp", listen: { host: "127.0.0.1", ports: one(8080) }, to: { address: null, ports: one(80) } },
+      {
+        protocol: "udp",
+        listen: { host: "0.0.0.0", ports: one(53) },
+        to: { address: parseIpv4("10.0.0.5"), ports: one(5353) },
+      },
     ]);
   });
 
@@ -106,14 +113,14 @@ describe("flags, file and defaults", () => {
           key: "forwards[1]",
           value: "x:80",
           message:
-            '--publish (forwards[1]): "x:80" is not [address:]port:[guest-address:]guest-port such as 8080:80 ' +
+            '--publish (forwards[1]): "x:80" is not [address:]port[-port]:[guest-address:]guest-port[-port][/udp] such as 8080:80 ' +
             '(the port is "x")',
         },
         {
           key: "forwards[2]",
           value: "1:2:3:4:5",
           message:
-            '--publish (forwards[2]): "1:2:3:4:5" is not [address:]port:[guest-address:]guest-port such as 8080:80 ' +
+            '--publish (forwards[2]): "1:2:3:4:5" is not [address:]port[-port]:[guest-address:]guest-port[-port][/udp] such as 8080:80 ' +
             "(it has too many parts; an IPv6 address needs [ ])",
         },
         { key: "mtu", value: 9, message: "--mtu (mtu): 9 is not a whole number of bytes from 576 to 65520" },

@@ -20,6 +20,8 @@ export interface ConfigFlag {
   readonly default: string | undefined;
   /** The values of a key that takes words or numbers of a small choice, or the form of what it takes. */
   readonly allowed: string | undefined;
+  /** The words of a key that takes one of a few; none for any other. */
+  readonly choices: readonly string[];
   /** Whether the key holds a list, so that the flag may be repeated. */
   readonly repeatable: boolean;
   /** Whether the key holds a number, so that digits are read as one. */
@@ -42,6 +44,7 @@ export function configFlags(): ConfigFlag[] {
       description: doc.description,
       default: doc.default,
       allowed: doc.flag.item?.form ?? allowedValues(value),
+      choices: value instanceof z.ZodEnum ? value.options.map(String) : [],
       repeatable: value instanceof z.ZodArray,
       numeric: value instanceof z.ZodNumber,
       item: doc.flag.item,

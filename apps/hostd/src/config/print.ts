@@ -1,9 +1,10 @@
 /** The effective configuration as YAML: what `hostd check` and `hostd up --print-config` show, and read again. */
 import { formatServerAddress } from "@hostd/dns";
-import { formatGuestTarget, formatListenAddress } from "@hostd/portfwd";
+import { formatBindRange } from "@hostd/portfwd";
 import { formatIpv4, formatMac } from "@hostd/stack";
 import { stringify } from "yaml";
 import { formatEndpoint, formatSocketAddress } from "./endpoint.ts";
+import { forwardToData } from "./forward.ts";
 import type { HostdConfig } from "./resolve.ts";
 import type { SettingsInput } from "./schema.ts";
 import { formatNetwork } from "./values.ts";
@@ -11,7 +12,7 @@ import type { ConfigZone } from "./zones.ts";
 
 /** The configuration as plain data that `parseConfig` reads back to the same configuration. */
 export function configToData(config: HostdConfig): SettingsInput {
-  const { dhcp, dns, tcp, egress, log } = config;
+  const { dhcp, dns, tcp, egress, publish, guestApi, log } = config;
   return {
     qemu: config.qemu.map(formatEndpoint),
     subnet: formatNetwork(config.subnet),
@@ -41,13 +42,16 @@ export function configToData(config: HostdConfig): SettingsInput {
     },
     tcp,
     egress,
-    forwards: config.forwards.map(({ listen, to, protocol }) => ({
-      listen: formatListenAddress(listen),
-      to: formatGuestTarget(to),
-      protocol,
-    })),
+    forwards: config.forwards.map(forwardToData),
+    publish: {
+      ...publish,
+      address: publish.address === "" ? "all" : publish.address,
+      allow: publish.allow.map(formatBindRange),
+    },
+    guestApi: { ...guestApi, allow: guestApi.allow.map(formatBindRange) },
     state: config.state,
     api: config.api === undefined ? "none" : formatSocketAddress(config.api),
+    vpnkitApi: config.vpnkitApi === undefined ? "none" : formatSocketAddress(config.vpnkitApi),
     ...(config.capture === undefined ? {} : { capture: config.capture }),
     log,
   };

@@ -22,7 +22,9 @@ function problems(input: unknown): string[] {
   return [];
 }
 
-const TOP_LEVEL = "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, state, api, capture, log";
+const one = (port: number) => ({ first: port, last: port });
+const TOP_LEVEL =
+  "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, guestApi, state, api, vpnkitApi, capture, log";
 
 describe("defaults", () => {
   it("are all there when nothing is given", () => {
@@ -59,11 +61,24 @@ describe("defaults", () => {
         tcp: { maxFlows: 16_384, maxPending: 1024 },
         udp: { maxFlows: 4096, idleSeconds: 120, dnsIdleSeconds: 30 },
         icmp: true,
+        linkLocal: true,
         sources: "shown",
       },
       forwards: [],
+      publish: {
+        address: "127.0.0.1",
+        allow: ["any"],
+        source: "gateway",
+        waitSeconds: 30,
+        maxConnections: 16_384,
+        maxPending: 1024,
+        maxUdpFlows: 4096,
+        udpIdleSeconds: 120,
+      },
+      guestApi: { enabled: false, allow: ["any:1024-65535"] },
       state: "/home/me/.local/state/hostd",
       api: "unix:///tmp/hostd-1000/api.sock",
+      vpnkitApi: "none",
       log: { level: "info", format: "auto" },
     });
     expect(config.gateway).toBe(parseIpv4("192.168.65.1"));
@@ -153,13 +168,34 @@ describe("values", () => {
           },
         ],
       },
-      egress: { tcp: { maxFlows: 1 }, udp: { idleSeconds: 600 }, icmp: false, sources: "leased" },
+      egress: { tcp: { maxFlows: 1 }, udp: { idleSeconds: 600 }, icmp: false, linkLocal: false, sources: "leased" },
       forwards: [
         { listen: 8080, to: 80 },
         { listen: "[::1]:0", to: "172.17.0.2:443", protocol: "tcp" },
+        { listen: "*:5000-5001", to: "6000-6001", protocol: "udp" },
+        { listen: "unix:///run/web.sock", to: 80 },
+        {
+          listen: "/run/podman.sock",
+          to: "ssh://core@vm/run/podman/podman.sock",
+          identity: "~/.ssh/machine",
+          passphrase: "secret",
+          knownHosts: "hosts",
+        },
       ],
+      publish: {
+        address: "all",
+        allow: ["127.0.0.1:8080", "[::]", "10.0.0.0/8:1-2"],
+        source: "client",
+        waitSeconds: 0,
+        maxConnections: 1,
+        maxPending: 2,
+        maxUdpFlows: 3,
+        udpIdleSeconds: 4,
+      },
+      guestApi: { enabled: true, allow: [] },
       state: "/var/lib/hostd",
       api: "unix:///run/api.sock",
+      vpnkitApi: "/run/vpnkit.sock",
       capture: "/tmp/a.pcap",
       log: { level: "silent", format: "json" },
     });
@@ -174,6 +210,7 @@ describe("values", () => {
         tcp: { maxFlows: 1, maxPending: 1024 },
         udp: { maxFlows: 4096, idleSeconds: 600, dnsIdleSeconds: 30 },
         icmp: false,
+        linkLocal: false,
         sources: "leased",
       },
       state: "/var/lib/hostd",
@@ -206,9 +243,47 @@ describe("values", () => {
       },
     ]);
     expect(config.forwards).toEqual([
-      { protocol: "tcp", listen: { host: "127.0.0.1", port: 8080 }, to: { address: null, port: 80 } },
-      { protocol: "tcp", listen: { host: "::1", port: 0 }, to: { address: parseIpv4("172.17.0.2"), port: 443 } },
+      { protocol: "tcp", listen: { host: "", ports: one(8080) }, to: { address: null, ports: one(80) } },
+      {
+        protocol: "tcp",
+        listen: { host: "::1", ports: one(0) },
+        to: { address: parseIpv4("172.17.0.2"), ports: one(443) },
+      },
+      {
+        protocol: "udp",
+        listen: { host: "", ports: { first: 5000, last: 5001 } },
+        to: { address: null, ports: { first: 6000, last: 6001 } },
+      },
+      { protocol: "tcp", listen: { path: "/run/web.sock" }, to: { address: null, ports: one(80) } },
+      {
+        protocol: "tcp",
+        listen: { path: "/run/podman.sock" },
+        to: {
+          server: { address: null, port: 22 },
+          user: "core",
+          path: "/run/podman/podman.sock",
+          identity: "/home/me/.ssh/machine",
+          passphrase: "secret",
+          knownHosts: `${process.cwd()}/hosts`,
+        },
+      },
     ]);
+    expect(config.publish).toEqual({
+      address: "",
+      allow: [
+        { address: "127.0.0.1", firstPort: 8080, lastPort: 8080 },
+        { address: "::", firstPort: 0, lastPort: 65_535 },
+        { address: "10.0.0.0/8", firstPort: 1, lastPort: 2 },
+      ],
+      source: "client",
+      waitSeconds: 0,
+      maxConnections: 1,
+      maxPending: 2,
+      maxUdpFlows: 3,
+      udpIdleSeconds: 4,
+    });
+    expect(config.guestApi).toEqual({ enabled: true, allow: [] });
+    expect(config.vpnkitApi).toEqual({ transport: "unix", path: "/run/vpnkit.sock" });
     expect(configToYaml(config)).toContain("5353");
     expect(parse(configToData(config))).toEqual(config);
   });
@@ -235,8 +310,12 @@ describe("a value that does not fit is named with what is allowed", () => {
   const address = "an IPv4 address such as 192.168.65.1";
   const network = "an IPv4 network such as 192.168.65.0/24, with a prefix length from 8 to 29";
   const mac = "the MAC address of one interface such as 52:54:00:12:34:56";
-  const listener = "a port of this host such as 8080, or an address and a port such as 0.0.0.0:8080 or [::1]:8080";
-  const target = "a port of the VM such as 80, or an address and a port such as 172.17.0.2:80";
+  const listener =
+    "a port of this host such as 8080 or 8000-8010, an address and a port such as 0.0.0.0:8080, *:8080 or [::1]:8080, " +
+    "or a Unix socket such as unix:///run/user/1000/web.sock";
+  const target =
+    "a port of the VM such as 80 or 8000-8010, an address and a port such as 172.17.0.2:80, or a Unix socket of the guest " +
+    "such as ssh://core@vm/run/podman/podman.sock";
   const endpoint =
     "an endpoint such as unix:///run/vm.sock or tcp://127.0.0.1:5555, with dial+ in front to connect there";
   const server =
@@ -321,13 +400,18 @@ describe("a value that does not fit is named with what is allowed", () => {
       { log: { level: "inof" } },
       'log.level: "inof" is not one of trace, debug, info, warn, error, fatal, silent (did you mean "info"?)',
     ],
-    [{ forwards: ["8080:80"] }, 'forwards[0]: "8080:80" is not a mapping with the keys listen, to, protocol'],
+    [
+      { forwards: ["8080:80"] },
+      'forwards[0]: "8080:80" is not a mapping with the keys listen, to, protocol, identity, passphrase, knownHosts',
+    ],
     [{ forwards: [{ listen: 8080 }] }, `forwards[0].to: missing; it must be ${target}`],
     [{ forwards: [{ listen: 65_536, to: 80 }] }, `forwards[0].listen: 65536 is not ${listener} (the port is "65536")`],
     [{ forwards: [{ listen: true, to: 80 }] }, `forwards[0].listen: true is not ${listener}`],
     [{ forwards: [{ listen: 1, to: 0 }] }, `forwards[0].to: 0 is not ${target} (the port is 0)`],
     [{ forwards: [{ listen: 1, to: 1.5 }] }, `forwards[0].to: 1.5 is not ${target} (the port is "1.5")`],
-    [{ forwards: [{ listen: 1, to: 1, protocol: "udp" }] }, 'forwards[0].protocol: "udp" is not tcp'],
+    [{ forwards: [{ listen: 1, to: 1, protocol: "sctp" }] }, 'forwards[0].protocol: "sctp" is not one of tcp, udp'],
+    [{ publish: { address: "eth0" } }, 'publish.address: "eth0" is not loopback, all, or an IP address'],
+    [{ publish: { waitSeconds: -1 } }, "publish.waitSeconds: -1 is not a whole number of seconds from 0 to 3600"],
     [{ log: { format: "xml" } }, 'log.format: "xml" is not one of auto, pretty, json'],
   ])("%j", (input, message) => {
     expect(problems(input)).toEqual([message]);
@@ -506,6 +590,31 @@ describe("values that do not go together", () => {
     [
       { qemu: ["/run/a"], api: "/run/a" },
       ["api: unix:///run/a is also an endpoint of qemu; allowed: a socket of its own"],
+    ],
+    [
+      { api: "/run/a", vpnkitApi: "/run/a" },
+      ["vpnkitApi: unix:///run/a is also the socket of api; allowed: a socket of its own"],
+    ],
+    [
+      {
+        forwards: [
+          { listen: 80, to: 80, protocol: "udp" },
+          { listen: 80, to: 80 },
+          { listen: "79-81", to: "79-81" },
+          { listen: "82-83", to: 82 },
+          { listen: "/run/a", to: 53, protocol: "udp" },
+          { listen: "/run/a", to: "ssh://core@vm/run/b" },
+          { listen: "/run/b", to: 1, identity: "/key", passphrase: "x" },
+        ],
+      },
+      [
+        "forwards[2].listen: 127.0.0.1:80 is given twice; allowed: every address and port once",
+        "forwards[3]: 2 ports of this host cannot lead to 1 of the guest; allowed: as many ports at both ends",
+        "forwards[4]: a Unix socket carries streams, not datagrams",
+        "forwards[5].identity: missing; ssh:// needs the file of a private key",
+        "forwards[6].identity: only for a socket of the guest, ssh://USER@vm/PATH",
+        "forwards[6].passphrase: only for a socket of the guest, ssh://USER@vm/PATH",
+      ],
     ],
   ])("%j", (input, messages) => {
     expect(problems(input)).toEqual(messages);

@@ -3,7 +3,7 @@
  * in with defaults, and the whole is checked for what no key shows alone.
  */
 import type { NameAlias, ServerAddress } from "@hostd/dns";
-import { type ForwardRule, formatListenAddress } from "@hostd/portfwd";
+import { type BindRange, formatListen, isGuestSocket, isSocketPath } from "@hostd/portfwd";
 import {
   type CongestionAlgorithm,
   formatIpv4,
@@ -22,11 +22,13 @@ import {
   type HostEnvironment,
   processEnvironment,
 } from "./environment.ts";
+import { expandForward, type ForwardSpec, type GuestPorts, readDefaultHost, whyMismatched } from "./forward.ts";
 import { type KeyPath, valueAt } from "./keys.ts";
 import { ConfigError, type ConfigProblem, type Label, problemAt, schemaProblems } from "./problems.ts";
 import {
   DEFAULTS,
   DHCP_RANGE_MAX,
+  type ForwardSource,
   type LogFormat,
   type LogLevel,
   type ResolverKind,
@@ -105,14 +107,33 @@ export interface HostdConfig {
     readonly tcp: { readonly maxFlows: number; readonly maxPending: number };
     readonly udp: { readonly maxFlows: number; readonly idleSeconds: number; readonly dnsIdleSeconds: number };
     readonly icmp: boolean;
+    /** Whether 169.254.0.0/16 leads to the host's own links. */
+    readonly linkLocal: boolean;
     /** Which source addresses are accepted from a VM. */
     readonly sources: Sources;
   };
   /** Ports of this host that lead into the VM. */
-  readonly forwards: readonly ForwardRule[];
+  readonly forwards: readonly ForwardSpec[];
+  /** How published ports behave. */
+  readonly publish: {
+    /** Where a port without an address listens; empty for every address. */
+    readonly address: string;
+    /** What may be listened on, whoever asks. */
+    readonly allow: readonly BindRange[];
+    readonly source: ForwardSource;
+    readonly waitSeconds: number;
+    readonly maxConnections: number;
+    readonly maxPending: number;
+    readonly maxUdpFlows: number;
+    readonly udpIdleSeconds: number;
+  };
+  /** gvproxy's API inside of the VM. */
+  readonly guestApi: { readonly enabled: boolean; readonly allow: readonly BindRange[] };
   readonly state: string;
   /** Where the control API listens; undefined for none. */
   readonly api: UnixAddress | undefined;
+  /** Where vpnkit's API for exposing ports listens; undefined for none. */
+  readonly vpnkitApi: UnixAddress | undefined;
   /** The pcap file every frame is written to; undefined for none. */
   readonly capture: string | undefined;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
@@ -166,7 +187,7 @@ export function resolveConfig(layers: readonly ConfigLayer[], environment = proc
   checkStaticLeases(settings, config, check);
   checkDns(config, check);
   checkEndpoints(config, check);
-  checkForwards(config, check);
+  checkForwards(config, settings, check);
   if (check.problems.length > 0) throw new ConfigError(check.problems);
   return config;
 }
@@ -230,9 +251,18 @@ function isMapping(data: unknown): data is Record<string, unknown> {
 
 function withAbsolutePaths(settings: Settings, base: string, environment: HostEnvironment): Settings {
   const absolute = (path: string) => absolutePath(path, base, environment);
-  const { state, capture, dns } = settings;
+  const { state, capture, dns, forwards } = settings;
   return {
     ...settings,
+    ...(forwards === undefined
+      ? {}
+      : {
+          forwards: forwards.map((forward) => ({
+            ...forward,
+            ...(forward.identity === undefined ? {} : { identity: absolute(forward.identity) }),
+            ...(forward.knownHosts === undefined ? {} : { knownHosts: absolute(forward.knownHosts) }),
+          })),
+        }),
     ...(state === undefined ? {} : { state: absolute(state) }),
     ...(capture === undefined ? {} : { capture: absolute(capture) }),
     ...(dns === undefined
@@ -259,7 +289,7 @@ function merge<T extends object>(below: T, above: T): T {
 }
 
 function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: HostEnvironment): HostdConfig {
-  const { dhcp = {}, dns = {}, tcp = {}, egress = {}, log = {} } = settings;
+  const { dhcp = {}, dns = {}, tcp = {}, egress = {}, publish = {}, guestApi = {}, log = {} } = settings;
   const subnet = settings.subnet ?? readSubnet(DEFAULTS.subnet);
   const { lowest, highest } = usableRange(subnet);
   const gateway = settings.gateway ?? lowest;
@@ -316,14 +346,52 @@ function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: H
         dnsIdleSeconds: egress.udp?.dnsIdleSeconds ?? DEFAULTS.udpDnsIdleSeconds,
       },
       icmp: egress.icmp ?? DEFAULTS.icmp,
+      linkLocal: egress.linkLocal ?? DEFAULTS.linkLocal,
       sources: egress.sources ?? DEFAULTS.sources,
     },
-    forwards: (settings.forwards ?? []).map(({ protocol = "tcp", ...forward }) => ({ ...forward, protocol })),
+    forwards: readForwards(settings),
+    publish: {
+      address: defaultHost(settings),
+      allow: publish.allow ?? [ANY],
+      source: publish.source ?? DEFAULTS.publishSource,
+      waitSeconds: publish.waitSeconds ?? DEFAULTS.publishWaitSeconds,
+      maxConnections: publish.maxConnections ?? DEFAULTS.publishMaxConnections,
+      maxPending: publish.maxPending ?? DEFAULTS.publishMaxPending,
+      maxUdpFlows: publish.maxUdpFlows ?? DEFAULTS.publishMaxUdpFlows,
+      udpIdleSeconds: publish.udpIdleSeconds ?? DEFAULTS.publishUdpIdleSeconds,
+    },
+    guestApi: { enabled: guestApi.enabled ?? false, allow: guestApi.allow ?? [{ ...ANY, firstPort: 1024 }] },
     state: settings.state ?? defaultStateFolder(environment),
     api: apiOf(settings, environment),
+    vpnkitApi: settings.vpnkitApi ?? undefined,
     capture: settings.capture,
     log: { level: log.level ?? DEFAULTS.logLevel, format: log.format ?? DEFAULTS.logFormat },
   };
+}
+
+/** Every address and port of the host. */
+const ANY: BindRange = { address: null, firstPort: 0, lastPort: 65_535 };
+
+function defaultHost({ publish }: Settings): string {
+  return publish?.address ?? readDefaultHost(DEFAULTS.publishAddress);
+}
+
+/** The forwards with what the keys beside their two ends say. One that lacks something is reported by its check. */
+function readForwards(settings: Settings): ForwardSpec[] {
+  const { forwards = [] } = settings;
+  return forwards.map(({ listen, to, protocol = "tcp", identity = "", passphrase, knownHosts }) => ({
+    protocol,
+    listen: "path" in listen ? listen : { host: listen.host ?? defaultHost(settings), ports: listen.ports },
+    to:
+      "path" in to
+        ? {
+            ...to,
+            identity,
+            ...(passphrase === undefined ? {} : { passphrase }),
+            ...(knownHosts === undefined ? {} : { knownHosts }),
+          }
+        : to,
+  }));
 }
 
 /** With endpoints of one's own, the default place may be somebody else's. */
@@ -459,28 +527,64 @@ function checkEndpoints(config: HostdConfig, check: Check): void {
     }
     seen.add(url);
   }
-  if (config.api !== undefined && seen.has(`unix://${config.api.path}`)) {
-    check.report(["api"], `unix://${config.api.path} is also an endpoint of qemu; allowed: a socket of its own`);
+  const owners = new Map([...seen].map((url) => [url, "an endpoint of qemu"]));
+  for (const name of ["api", "vpnkitApi"] as const) {
+    const address = config[name];
+    if (address === undefined) continue;
+    const url = `unix://${address.path}`;
+    const owner = owners.get(url);
+    if (owner !== undefined) check.report([name], `${url} is also ${owner}; allowed: a socket of its own`);
+    owners.set(url, `the socket of ${name}`);
   }
 }
 
-function checkForwards({ forwards, subnet, gateway, host }: HostdConfig, check: Check): void {
+function checkForwards(config: HostdConfig, settings: Settings, check: Check): void {
   const seen = new Set<string>();
-  for (const [index, { listen, to }] of forwards.entries()) {
+  for (const [index, forward] of config.forwards.entries()) {
     const path = ["forwards", index];
-    const address = formatListenAddress(listen);
-    if (seen.has(address) && listen.port !== 0) {
-      check.report([...path, "listen"], `${address} is given twice; allowed: every address and port once`);
-    }
-    seen.add(address);
-    if (to.address === null) continue;
-    const owner = to.address === gateway ? "the gateway" : to.address === host ? "host" : undefined;
-    if (owner !== undefined) {
-      const reason = `${formatIpv4(to.address)} is the address of ${owner}; allowed: one of the VM, or behind it`;
-      check.report([...path, "to"], reason);
+    const { listen, to, protocol } = forward;
+    const mismatch = whyMismatched(listen, to, protocol);
+    if (mismatch !== undefined) {
+      check.report(path, mismatch);
       continue;
     }
-    const reason = networkContains(subnet, to.address) ? whyUnusable(to.address, subnet) : undefined;
-    if (reason !== undefined) check.report([...path, "to"], reason);
+    for (const rule of expandForward(forward)) {
+      const address = `${rule.protocol} ${formatListen(rule.listen)}`;
+      const systemChooses = !isSocketPath(rule.listen) && rule.listen.port === 0;
+      if (seen.has(address) && !systemChooses) {
+        check.report(
+          [...path, "listen"],
+          `${formatListen(rule.listen)} is given twice; allowed: every address and port once`,
+        );
+      }
+      seen.add(address);
+    }
+    const given = settings.forwards?.[index] ?? {};
+    if (isGuestSocket(to)) {
+      if (to.identity === "") check.report([...path, "identity"], "missing; ssh:// needs the file of a private key");
+      checkGuestAddress(to.server.address, config, [...path, "to"], check);
+      continue;
+    }
+    for (const name of ["identity", "passphrase", "knownHosts"] as const) {
+      if (name in given) check.report([...path, name], "only for a socket of the guest, ssh://USER@vm/PATH");
+    }
+    checkGuestAddress(to.address, config, [...path, "to"], check);
   }
+}
+
+/** Reports an address that no guest can have. */
+function checkGuestAddress(
+  address: GuestPorts["address"],
+  { gateway, host, subnet }: HostdConfig,
+  path: KeyPath,
+  check: Check,
+): void {
+  if (address === null) return;
+  const owner = address === gateway ? "the gateway" : address === host ? "host" : undefined;
+  if (owner !== undefined) {
+    check.report(path, `${formatIpv4(address)} is the address of ${owner}; allowed: one of the VM, or behind it`);
+    return;
+  }
+  const reason = networkContains(subnet, address) ? whyUnusable(address, subnet) : undefined;
+  if (reason !== undefined) check.report(path, reason);
 }

@@ -9,7 +9,7 @@ import { DEFAULT_TTL, HOSTS_PATH, NAME_ALIASES } from "@hostd/dns";
 import * as z from "zod";
 import { DNS_RULE_FORM, readDnsRule } from "./dns-rule.ts";
 import { readEndpoint, readUnixListener, type UnixAddress } from "./endpoint.ts";
-import { PUBLISH_FORM, readGuestTarget, readListenAddress, readPublishedPort } from "./forward.ts";
+import { PUBLISH_FORM, readBindRange, readDefaultHost, readListen, readPublishedPort, readTarget } from "./forward.ts";
 import { expecting, integer, key, oneOf, requiredKey, text, textOrNumber } from "./key-schema.ts";
 import {
   readAddress,
@@ -54,7 +54,15 @@ export const DEFAULTS = {
   udpIdleSeconds: 120,
   udpDnsIdleSeconds: 30,
   icmp: true,
+  linkLocal: true,
   sources: "shown",
+  publishAddress: "loopback",
+  publishSource: "gateway",
+  publishWaitSeconds: 30,
+  publishMaxConnections: 16_384,
+  publishMaxPending: 1024,
+  publishMaxUdpFlows: 4096,
+  publishUdpIdleSeconds: 120,
 } as const;
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
@@ -68,11 +76,14 @@ export const LOG_FORMATS = ["auto", "pretty", "json"] as const;
 /** The types of the records of a zone. */
 export const RECORD_TYPES = ["A", "AAAA", "CNAME", "PTR", "TXT", "MX", "SRV"] as const;
 /** What a published port carries. */
-export const FORWARD_PROTOCOLS = ["tcp"] as const;
+export const FORWARD_PROTOCOLS = ["tcp", "udp"] as const;
+/** What the guest sees connections to published ports come from: the gateway, or the clients themselves. */
+export const FORWARD_SOURCES = ["gateway", "client"] as const;
 
 /** The most addresses the DHCP server hands out: its memory is bounded by them. */
 export const DHCP_RANGE_MAX = 4096;
 
+export type ForwardSource = (typeof FORWARD_SOURCES)[number];
 export type RecordType = (typeof RECORD_TYPES)[number];
 export type ResolverKind = (typeof RESOLVERS)[number];
 /** How detailed the log is; `silent` writes nothing. */
@@ -334,6 +345,11 @@ const egress = z.strictObject({
     description: "Whether the guest's pings leave the host",
     default: String(DEFAULTS.icmp),
   }),
+  linkLocal: key(expecting("true or false", z.boolean()), {
+    description:
+      "Whether 169.254.0.0/16 leads to the host's own links; there, clouds tell any program that asks what it may not know",
+    default: String(DEFAULTS.linkLocal),
+  }),
   sources: key(oneOf(SOURCES), {
     description:
       "Which source addresses are accepted from a VM: `shown` is any that its MAC showed first, so that containers " +
@@ -345,16 +361,101 @@ const egress = z.strictObject({
 const forward = z.strictObject({
   listen: requiredKey(
     textOrNumber(
-      "a port of this host such as 8080, or an address and a port such as 0.0.0.0:8080 or [::1]:8080",
-      readListenAddress,
+      "a port of this host such as 8080 or 8000-8010, an address and a port such as 0.0.0.0:8080, *:8080 or [::1]:8080, " +
+        "or a Unix socket such as unix:///run/user/1000/web.sock",
+      readListen,
     ),
-    { description: "Where this host listens: a port alone is on 127.0.0.1, and 0 has the system choose a port" },
+    {
+      description:
+        "Where this host listens: a port alone is on `publish.address`, 0 has the system choose a port, `*` is every " +
+        "address, and a range leads to as many ports of the guest",
+    },
   ),
   to: requiredKey(
-    textOrNumber("a port of the VM such as 80, or an address and a port such as 172.17.0.2:80", readGuestTarget),
-    { description: "Where that leads: a port alone is on the address that DHCP gave the VM" },
+    textOrNumber(
+      "a port of the VM such as 80 or 8000-8010, an address and a port such as 172.17.0.2:80, or a Unix socket of the " +
+        "guest such as ssh://core@vm/run/podman/podman.sock",
+      readTarget,
+    ),
+    {
+      description:
+        "Where that leads: a port alone is on the address that DHCP gave the VM; a Unix socket of the guest is reached " +
+        "through its SSH server, with `identity`",
+    },
   ),
   protocol: key(oneOf(FORWARD_PROTOCOLS), { description: "What it carries", default: "tcp" }),
+  identity: key(path("file"), {
+    description: "With `ssh://`: the file of the private key that opens the SSH server of the guest",
+    default: "required there",
+  }),
+  passphrase: key(expecting("a text", z.string()), {
+    description: "With `ssh://`: what that key is encrypted with",
+    default: "it is not encrypted",
+  }),
+  knownHosts: key(path("file"), {
+    description: "With `ssh://`: the file of known hosts in which the key of the SSH server has to be",
+    default: "any key of the guest is taken",
+  }),
+});
+
+const bindRange = () =>
+  text(
+    "an address or a network, with ports or not, such as 127.0.0.1, 0.0.0.0:8000-8999, [::1]:80, 10.0.0.0/8 or any:8080",
+    readBindRange,
+  );
+
+const publish = z.strictObject({
+  address: key(text("loopback, all, or an IP address", readDefaultHost), {
+    description:
+      "Where a published port without an address listens: `loopback` is 127.0.0.1, `all` is every address of this host",
+    default: DEFAULTS.publishAddress,
+  }),
+  allow: key(z.array(bindRange()).max(1000), {
+    description:
+      "The addresses and ports of this host that may be listened on, whoever asks; every address at once (`*`, `[::]`) " +
+      "takes `any` or `[::]`",
+    default: "any",
+  }),
+  source: key(oneOf(FORWARD_SOURCES), {
+    description:
+      "What the guest sees connections come from: the gateway, or the client's own IPv4 address (`host` for those of this " +
+      "host)",
+    default: DEFAULTS.publishSource,
+  }),
+  waitSeconds: key(integer(0, 3600, "of seconds "), {
+    description: "How long a connection is held while no VM answers, as while it boots; 0 to refuse it at once",
+    default: String(DEFAULTS.publishWaitSeconds),
+  }),
+  maxConnections: key(integer(1, 1_048_576), {
+    description: "How many connections of all published ports may be open at once",
+    default: String(DEFAULTS.publishMaxConnections),
+  }),
+  maxPending: key(integer(1, 65_536), {
+    description: "How many connections of one port may wait for the guest",
+    default: String(DEFAULTS.publishMaxPending),
+  }),
+  maxUdpFlows: key(integer(1, 1_048_576), {
+    description:
+      "How many clients of one UDP port are kept apart; beyond, the one that was silent for longest is forgotten",
+    default: String(DEFAULTS.publishMaxUdpFlows),
+  }),
+  udpIdleSeconds: key(integer(1, 86_400, "of seconds "), {
+    description: "How long a client of a UDP port is remembered without traffic",
+    default: String(DEFAULTS.publishUdpIdleSeconds),
+  }),
+});
+
+const guestApi = z.strictObject({
+  enabled: key(expecting("true or false", z.boolean()), {
+    description:
+      "Whether a VM may publish ports by itself, over gvproxy's API on port 80 of the gateway, as Podman's machines do. " +
+      "Every container can reach it",
+    default: "false",
+  }),
+  allow: key(z.array(bindRange()).max(1000), {
+    description: "Which addresses and ports of this host it may publish on; `publish.allow` holds as well",
+    default: "any, with ports from 1024 on",
+  }),
 });
 
 /** The schema of a configuration as written. */
@@ -413,6 +514,8 @@ export const settingsSchema = z.strictObject({
       item: { form: PUBLISH_FORM, example: "8080:80", read: readPublishedPort },
     },
   }),
+  publish: key(publish, { description: "How published ports behave", default: "as below" }),
+  guestApi: key(guestApi, { description: "What a VM itself may ask of hostd", default: "as below" }),
   state: key(path("folder"), {
     description: "The folder for what outlives a restart",
     default: "$XDG_STATE_HOME/hostd, without that variable ~/.local/state/hostd",
@@ -422,6 +525,11 @@ export const settingsSchema = z.strictObject({
     description: "Where the control API listens",
     default: "api.sock beside the default endpoint; none where `qemu` is given",
     flag: { flags: "--api <url>", group: RUNNING },
+  }),
+  vpnkitApi: key(text('the address of a Unix socket such as unix:///run/hostd/vpnkit.sock, or "none"', readApi), {
+    description: "Where vpnkit's API for exposing ports listens",
+    default: "none",
+    flag: { flags: "--vpnkit-api <url>", group: RUNNING },
   }),
   capture: key(path("file"), {
     description: "Write every frame to this pcap file, readable by Wireshark",

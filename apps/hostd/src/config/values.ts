@@ -94,14 +94,20 @@ export function readIpv6(text: string): string | undefined {
 
 /** Reads `HOST:PORT` or `[IPV6]:PORT`; the host may be empty. */
 export function readHostPort(text: string): HostPort {
+  const { host, bracketed, port } = splitHostPort(text);
+  if (!PORT.test(port) || Number(port) > 65535) throw new ValueError(`the port is ${JSON.stringify(port)}`);
+  return { host, bracketed, port: Number(port) };
+}
+
+/** Takes `HOST:PORT` or `[IPV6]:PORT` apart; the host may be empty, and the port is left as it is written. */
+export function splitHostPort(text: string): { host: string; bracketed: boolean; port: string } {
   const match = /^(?:\[([^[\]]*)\]|([^[\]:]*)):([^:]*)$/.exec(text);
   if (match === null) {
     const missing = text.includes("[") || !/:.*:/.test(text) ? "the port is missing" : "an IPv6 address needs [ ]";
     throw new ValueError(missing);
   }
   const [, bracketed, plain, port] = match;
-  if (!PORT.test(port) || Number(port) > 65535) throw new ValueError(`the port is ${JSON.stringify(port)}`);
-  return { host: bracketed ?? plain, bracketed: bracketed !== undefined, port: Number(port) };
+  return { host: bracketed ?? plain, bracketed: bracketed !== undefined, port };
 }
 
 /** Reads the address of a name server: `IPV4`, `IPV4:PORT`, `IPV6` or `[IPV6]:PORT`; the port is 53 if not given. */

@@ -121,7 +121,18 @@ async function icmp(): Promise<unknown> {
     const { code, from, request } = (await stack.echoErrors.take(errors.length + 1))[errors.length];
     errors.push({ code, from, about: formatIpv4(request.destination), sequence: request.sequence });
   }
-  return { replies, guests, errors, sockets: egress.stats().icmp.sockets };
+  const flows = [...egress.echoFlows()].map((flow) => ({
+    guest: `${formatIpv4(flow.guestAddress)} ${flow.guestPort}`,
+    peer: formatIpv4(flow.peerAddress),
+    bytes: [flow.bytesFromGuest, flow.bytesToGuest],
+  }));
+  const { sockets, opened } = egress.stats().icmp;
+  const ended = [
+    egress.endEchoFlow(OTHER_GUEST, 7),
+    egress.endEchoFlow(OTHER_GUEST, 7),
+    [...egress.echoFlows()].length,
+  ];
+  return { replies, guests, errors, flows, sockets, opened, ended };
 }
 
 const results = { tcp: await tcp(), udp: await udp(), icmp: await icmp() };

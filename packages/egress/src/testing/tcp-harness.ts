@@ -17,6 +17,7 @@ const destinations: DestinationConfig = {
   hostAddress: HOST,
   ownAddresses: new Set([parseIpv4("192.168.65.1"), HOST]),
   network: { address: parseIpv4("192.168.65.0"), prefixLength: 24 },
+  linkLocal: true,
 };
 
 /** What is undone after each test, last first. */

@@ -1,14 +1,15 @@
-import { QEMU_PREFIX_LENGTH } from "../qemu-decoder.ts";
+/** Bytes of the length in front of each frame. */
+const PREFIX_LENGTH = 4;
 
 /** Frames as QEMU sends them: each behind its length. */
 export function encodeQemuFrames(...frames: readonly Uint8Array[]): Uint8Array {
-  const stream = new Uint8Array(frames.reduce((sum, { length }) => sum + QEMU_PREFIX_LENGTH + length, 0));
+  const stream = new Uint8Array(frames.reduce((sum, { length }) => sum + PREFIX_LENGTH + length, 0));
   const view = new DataView(stream.buffer);
   let at = 0;
   for (const frame of frames) {
     view.setUint32(at, frame.length);
-    stream.set(frame, at + QEMU_PREFIX_LENGTH);
-    at += QEMU_PREFIX_LENGTH + frame.length;
+    stream.set(frame, at + PREFIX_LENGTH);
+    at += PREFIX_LENGTH + frame.length;
   }
   return stream;
 }
@@ -27,10 +28,10 @@ export class QemuStreamReader {
     const bytes = this.#rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#rest, chunk]);
     const frames: Uint8Array[] = [];
     let at = 0;
-    while (bytes.length - at >= QEMU_PREFIX_LENGTH) {
-      const end = at + QEMU_PREFIX_LENGTH + bytes.readUInt32BE(at);
+    while (bytes.length - at >= PREFIX_LENGTH) {
+      const end = at + PREFIX_LENGTH + bytes.readUInt32BE(at);
       if (end > bytes.length) break;
-      frames.push(new Uint8Array(bytes.subarray(at + QEMU_PREFIX_LENGTH, end)));
+      frames.push(new Uint8Array(bytes.subarray(at + PREFIX_LENGTH, end)));
       at = end;
     }
     this.#rest = bytes.subarray(at);

@@ -105,6 +105,10 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   handler: TcpHandler | null = null;
   /** Whether this side opened it (RFC 9293, 3.6). */
   isActive = false;
+  /** When it was made, in milliseconds of the stack's clock. */
+  readonly openedAt: number;
+  /** Segments that were sent again, probes for a lost tail (RFC 8985, 7) included. */
+  retransmittedSegments = 0;
 
   // Send sequence space. `bufferStart` is the sequence number of the first byte of the send buffer.
   initialSend: Sequence = 0;
@@ -234,6 +238,9 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   readonly #owner: ConnectionOwner;
   readonly #shared: SharedState;
+  /** What {@link deliveredSinceGrowth} and {@link acknowledgedSinceGrowth} do not count any more. */
+  #deliveredBefore = 0;
+  #acknowledgedBefore = 0;
 
   constructor(
     owner: ConnectionOwner,
@@ -257,6 +264,17 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.remotePort = remotePort;
     this.ports = (remotePort << 16) | localPort;
     this.neighbor = neighbor;
+    this.openedAt = owner.now();
+  }
+
+  /** Bytes of data that came from the peer, in order. Exact beyond 4 GiB, where sequence numbers wrap. */
+  get bytesReceived(): number {
+    return this.#deliveredBefore + this.deliveredSinceGrowth;
+  }
+
+  /** Bytes of data that the peer has acknowledged. */
+  get bytesSent(): number {
+    return this.#acknowledgedBefore + this.acknowledgedSinceGrowth;
   }
 
   /** The state's name as the RFC writes it. */
@@ -472,6 +490,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   #growReceiveLimit(): void {
     // Half a window is early enough for the next to be open before a sender in slow start needs it.
     if (this.unconsumed > this.receiveLimit >> 2 || this.deliveredSinceGrowth < this.receiveLimit >> 1) return;
+    this.#deliveredBefore += this.deliveredSinceGrowth;
     this.deliveredSinceGrowth = 0;
     if (this.receiveLimit >= MAXIMUM_BUFFER || this.receiveShift === 0) return;
     if (this.#owner.reserve(this, this.receiveLimit)) this.receiveLimit *= 2;
@@ -484,6 +503,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   growSendLimit(acknowledged: number): void {
     this.acknowledgedSinceGrowth += acknowledged;
     if (this.acknowledgedSinceGrowth < this.sendLimit >> 2) return;
+    this.#acknowledgedBefore += this.acknowledgedSinceGrowth;
     this.acknowledgedSinceGrowth = 0;
     const heldBack = this.sendHeldBack;
     this.sendHeldBack = this.writableWanted;

@@ -190,6 +190,50 @@ describe("abort", () => {
     expect(frames.sort()).toEqual(["RA 3", "RA 40000"]);
   });
 
+  test("of any connection by somebody else tells its owner, and resets the peer", () => {
+    const t = trace().established();
+    const { tcp } = t.lan.stack;
+    const other = new Peer(t.lan, { port: 2 }).established();
+    const [first] = [...tcp.connections()].filter(({ remotePort }) => remotePort === t.port);
+    tcp.end(first);
+    t.expectEvents("closed aborted");
+    t.expect({ flags: "RA", seq: 1, ack: 1 });
+    tcp.end(first);
+    t.expectNothing();
+    other.expectEvents();
+    expect(tcp.size).toBe(1);
+  });
+
+  test("of a request by somebody else refuses it, and tells who was to answer it", () => {
+    const t = trace();
+    t.send({ flags: "S", seq: 0 });
+    let cancelled = 0;
+    t.request.onCancel = () => cancelled++;
+    const [connection] = t.lan.stack.tcp.connections();
+    t.lan.stack.tcp.end(connection);
+    t.lan.flush();
+    t.expect({ flags: "RA", seq: 0, ack: 1 });
+    expect(cancelled).toBe(1);
+    expect(t.request.accept(t.log)).toBe(null);
+    t.request.reject("host-unreachable");
+    t.expectNothing();
+    expect(t.lan.stack.tcp.size).toBe(0);
+  });
+
+  test("of a connection in TIME-WAIT by somebody else forgets it", () => {
+    const t = trace().established();
+    t.flow.shutdown();
+    t.lan.flush();
+    t.expect({ flags: "FA" });
+    t.send({ flags: "FA", seq: 1, ack: 2 });
+    t.expect({ flags: "A" });
+    t.expectEvents("end", "closed finished");
+    const [connection] = t.lan.stack.tcp.connections();
+    t.lan.stack.tcp.end(connection);
+    t.expectNothing();
+    expect(t.lan.stack.tcp.size).toBe(0);
+  });
+
   test("of all connections leaves out one that another's owner ended meanwhile", () => {
     const flows: Peer[] = [];
     const t = trace({}, { reactions: { closed: () => flows[1].flow.abort() } }).established();

@@ -299,11 +299,19 @@ export class Tcp implements ConnectionOwner, RequestOwner {
 
   /** Ends every connection with a reset, because this side is going away. */
   abortAll(): void {
-    for (const connection of [...this.#flows]) {
-      const request = this.#requests.get(connection);
-      if (request !== undefined) request.reject("refused");
-      else if (connection.state === State.timeWait) this.#remove(connection, "finished");
-      else this.abort(connection);
+    for (const connection of [...this.#flows]) this.end(connection);
+  }
+
+  /** Ends a connection with a reset, whatever its state, and tells its owner. */
+  end(connection: TcpConnection): void {
+    const request = this.#requests.get(connection);
+    if (request !== undefined) {
+      request.reject("refused");
+      request.cancel();
+    } else if (connection.state === State.timeWait) {
+      this.#remove(connection, "finished");
+    } else {
+      this.abort(connection);
     }
   }
 

@@ -101,6 +101,7 @@ export class Transmitter {
     } else {
       // Karn: an acknowledgment could now belong to either copy (RFC 6298, 3).
       connection.synSentAt = -1;
+      connection.retransmittedSegments++;
       this.#options.statistics.tcpRetransmissions++;
     }
     connection.sendNext = end;
@@ -206,6 +207,7 @@ export class Transmitter {
     recovery.sentAgain(connection, start, sequenceAdd(start, length), now);
     connection.lastSentAt = now;
     connection.probeAt = NEVER;
+    connection.retransmittedSegments++;
     this.#options.statistics.tcpRetransmissions++;
     return "more";
   }
@@ -240,6 +242,7 @@ export class Transmitter {
       if (!this.#send(connection, flags, start, dataLength, false, offset)) return false;
       sent.retransmitted(index, now);
       recovery.probe.sent(sequenceAdd(start, length), true);
+      connection.retransmittedSegments++;
       this.#options.statistics.tcpRetransmissions++;
     }
     this.#options.statistics.tcpLossProbes++;

@@ -15,5 +15,8 @@ export interface UdpDatagram {
   readonly length: number;
 }
 
-/** Takes datagrams. Must not throw, and must copy what it keeps. */
-export type UdpHandler = (datagram: UdpDatagram) => void;
+/**
+ * Takes datagrams. Must not throw, and must copy what it keeps. By returning false a listener leaves one to whom it would
+ * go without a listener.
+ */
+export type UdpHandler = (datagram: UdpDatagram) => unknown;

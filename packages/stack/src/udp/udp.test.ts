@@ -36,6 +36,17 @@ describe("a datagram", () => {
     expect(lan.datagrams.length).toBe(0);
   });
 
+  test("that a listener does not want goes where it would without a listener", () => {
+    const lan = new Lan();
+    const stop = lan.stack.udpListen(HOST, 53, () => false);
+    lan.deliverUdp({ port: 53, destination: HOST });
+    expect(lan.datagrams).toMatchObject([{ destination: HOST, destinationPort: 53 }]);
+    stop();
+    lan.stack.udpListen(HOST, 53, () => undefined);
+    lan.deliverUdp({ port: 53, destination: HOST });
+    expect(lan.datagrams.length).toBe(1);
+  });
+
   test("may be empty", () => {
     const lan = new Lan();
     const seen: string[] = [];

@@ -98,10 +98,7 @@ export class Udp {
     const byAddress = this.#listeners.get(received.destinationPort);
     if (byAddress !== undefined) {
       const handler = byAddress.get(destination) ?? byAddress.get(0);
-      if (handler !== undefined) {
-        handler(received);
-        return true;
-      }
+      if (handler !== undefined && handler(received) !== false) return true;
     }
     return this.#options.forward(received);
   }
