@@ -55,6 +55,12 @@ const SHELLS: readonly HostPackage[] = [
   { name: "bsdutils", provides: "script" },
 ];
 
+/** The docker command, which also comes from elsewhere. The package has the engine too; nothing here starts it. */
+const DOCKER_CLIENT: readonly HostPackage[] = [{ name: "docker.io", provides: "docker" }];
+
+/** The engine, for what it says of a configuration without being started. */
+const DOCKER_ENGINE: readonly HostPackage[] = [{ name: "docker.io", provides: "dockerd" }];
+
 /** Root's commands are looked for even when an ordinary user's path lacks their folders. */
 export function searchPath(): string[] {
   return [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"].filter((folder) => folder !== "");
@@ -115,6 +121,21 @@ export function ensureSshServer(): string | undefined {
 /** The same for the tests that press Tab in shells. */
 export function ensureShells(): string | undefined {
   return ensure(SHELLS);
+}
+
+/** The same for the tests that run the docker command. */
+export function ensureDockerClient(): string | undefined {
+  return ensure(DOCKER_CLIENT);
+}
+
+/** The same for the tests that have a Docker engine read a configuration. */
+export function ensureDockerEngine(): string | undefined {
+  return ensure(DOCKER_ENGINE);
+}
+
+/** The same for the tests that try rules of a firewall in network namespaces. */
+export function ensureFirewall(): string | undefined {
+  return ensure(TO_RUN.filter(({ name }) => name === "iproute2" || name === "iptables"));
 }
 
 function ensure(wanted: readonly HostPackage[]): string | undefined {

@@ -118,6 +118,13 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
       cleanup.defer(() => api.close());
       logger.info(`the control API listens on unix://${config.api.path}`);
     }
+    if (config.docker.listen !== undefined) {
+      const { path } = config.docker.listen;
+      // It brings node:http with it.
+      const { DockerService } = await import("./docker/docker-service.ts");
+      const docker = await DockerService.open({ config, path, forwarder, forwards, logger });
+      cleanup.defer(() => docker.close());
+    }
     if (config.vpnkitApi !== undefined) {
       const load = async () => (await import("./vpnkit/expose-api.ts")).createExposeServer(control);
       const api = await listenForApi(config.vpnkitApi, { load });

@@ -1,4 +1,5 @@
 import { isIPv4 } from "node:net";
+import type { Duplex } from "node:stream";
 import { type Ipv4, type Ipv4Network, isLoopback, networkContains, parseIpv4 } from "@hostd/stack";
 import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
 import type { ActivatedSockets } from "./activated-sockets.ts";
@@ -7,7 +8,16 @@ import { BindError } from "./bind-error.ts";
 import type { BindPolicy, Requester } from "./bind-policy.ts";
 import { DatagramForward, type DatagramForwardStatistics } from "./datagram-forward.ts";
 import type { Forward, ForwardContext } from "./forward.ts";
-import { type ForwardRule, isSocketPath, type ListenAddress, type SocketPath } from "./forward-rule.ts";
+import {
+  type ForwardRule,
+  type GuestSocket,
+  type GuestTarget,
+  isGuestSocket,
+  isSocketPath,
+  type ListenAddress,
+  type SocketPath,
+} from "./forward-rule.ts";
+import { openGuestStream } from "./guest-stream.ts";
 import { findPortHolder } from "./port-holder.ts";
 import { SshTunnels } from "./ssh-tunnels.ts";
 import { StreamForward, type StreamForwardStatistics } from "./stream-forward.ts";
@@ -146,6 +156,23 @@ export class PortForwarder {
       throw new Error("hostd is closing");
     }
     return forward;
+  }
+
+  /**
+   * Opens a stream into the guest, as a forward does for its clients. It may end in one direction and go on in the other.
+   *
+   * @throws when no VM with a known address is attached, or the guest does not take it.
+   */
+  async connect(to: GuestTarget | GuestSocket): Promise<Duplex> {
+    const server = isGuestSocket(to) ? to.server : to;
+    const attached = this.#findVm(server.address);
+    const remoteAddress = server.address ?? attached?.vm.address ?? null;
+    if (attached === null || remoteAddress === null) throw new Error("no VM with a known address is attached");
+    if (isGuestSocket(to)) {
+      return await this.#tunnels.open(attached, { ...to, server: { ...server, address: remoteAddress } });
+    }
+    const localAddress = this.#settings.gateway;
+    return await openGuestStream(attached, { localAddress, localPort: 0, remoteAddress, remotePort: to.port });
   }
 
   /** Lets connections lead to a VM, until it is detached. */

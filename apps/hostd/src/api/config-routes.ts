@@ -40,8 +40,10 @@ export function configRoutes(control: Pick<Control, "config" | "reload">): Route
 }
 
 function withoutSecrets(data: ReturnType<typeof configToData>) {
+  const { passphrase: _secret, ...docker } = { passphrase: undefined, ...data.docker };
   return {
     ...data,
+    docker,
     forwards: data.forwards?.map((forward) => {
       const { passphrase: _, ...shown } = { passphrase: undefined, ...forward };
       return shown;

@@ -105,12 +105,13 @@ async function upUntil(daemon: string, steps: readonly [text: string, signal: No
 }
 
 const UP_FLAGS =
-  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --dns-rule, --publish, --state, ' +
-  '--api, --vpnkit-api, --capture, --log-level, --log-format, --help; see "hostd up --help".\n';
+  'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --dns-rule, --publish, ' +
+  "--docker, --docker-upstream, --docker-identity, --state, --api, --vpnkit-api, --capture, --log-level, --log-format, " +
+  '--help; see "hostd up --help".\n';
 
 const COMMANDS =
   "The commands are up, demo, check, gvproxy, ps, ports, flows, dns, stats, leases, events, reload, capture, doctor, " +
-  'completion, version; see "hostd --help".\n';
+  'docker-context, docker-config, completion, version; see "hostd --help".\n';
 
 describe("hostd", () => {
   it("prints its version", async () => {
@@ -225,7 +226,7 @@ describe("hostd check", () => {
       stderr:
         "hostd: bad.yaml:3:3: dhcp.leaseSeconds: 1 is not a whole number of seconds from 120 to 4294967294\n" +
         'hostd: bad.yaml:1:1: mtuu: unknown key; did you mean "mtu"? allowed at the top level: ' +
-        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, guestApi, state, api, " +
+        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, docker, guestApi, state, api, " +
         "vpnkitApi, capture, log\n",
     });
   });

@@ -70,7 +70,7 @@ export function describeFindings(sections: readonly SectionFindings[], style: Do
 }
 
 /** Text in lines of at most `width` characters, but for words that are longer. */
-function wrap(text: string, width: number): string[] {
+export function wrap(text: string, width: number): string[] {
   const lines: string[] = [""];
   for (const word of text.split(" ")) {
     const last = lines.length - 1;

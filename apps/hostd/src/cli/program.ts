@@ -4,6 +4,7 @@ import type { ConfigFlag } from "../config/flags.ts";
 import type { Shell } from "./completion.ts";
 import { addControlCommands } from "./control-commands.ts";
 import { addDiagnosticCommands } from "./diagnostic-commands.ts";
+import { addDockerCommands } from "./docker-commands.ts";
 import { PUBLISHED_PORTS } from "./published-ports.ts";
 
 /** What the commands do. */
@@ -167,6 +168,9 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
   program.commandsGroup("A running hostd:");
   addControlCommands(program);
   addDiagnosticCommands(program);
+
+  program.commandsGroup("Docker:");
+  addDockerCommands(program);
 
   program
     .commandsGroup("Other commands:")

@@ -99,6 +99,7 @@ function prepareSockets(config: HostdConfig): void {
   });
   if (config.api !== undefined) paths.push(config.api.path);
   if (config.vpnkitApi !== undefined) paths.push(config.vpnkitApi.path);
+  if (config.docker.listen !== undefined) paths.push(config.docker.listen.path);
   if (paths.some((path) => dirname(path) === folder)) ensurePrivateFolder(folder);
 }
 

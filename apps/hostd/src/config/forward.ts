@@ -156,13 +156,16 @@ export function forwardToData({ protocol, listen, to }: ForwardSpec) {
     listen: formatListenPorts(listen),
     to: formatGuestPorts(to),
     protocol,
-    ...(isGuestSocket(to)
-      ? {
-          identity: to.identity,
-          ...(to.passphrase === undefined ? {} : { passphrase: to.passphrase }),
-          ...(to.knownHosts === undefined ? {} : { knownHosts: to.knownHosts }),
-        }
-      : {}),
+    ...(isGuestSocket(to) ? keyToData(to) : {}),
+  };
+}
+
+/** Writes how a socket of the guest is opened. */
+export function keyToData({ identity, passphrase, knownHosts }: GuestSocket) {
+  return {
+    identity,
+    ...(passphrase === undefined ? {} : { passphrase }),
+    ...(knownHosts === undefined ? {} : { knownHosts }),
   };
 }
 
@@ -220,8 +223,12 @@ export function readBindRange(text: string): BindRange {
   return range(`${canonical}/${prefix}`);
 }
 
-/** Reads a Unix socket of the guest, `ssh://USER@HOST[:PORT]/PATH`. */
-function readGuestSocket(text: string): GuestSocketPath {
+/**
+ * Reads a Unix socket of the guest, `ssh://USER@HOST[:PORT]/PATH`.
+ *
+ * @throws {ValueError} with the reason.
+ */
+export function readGuestSocket(text: string): GuestSocketPath {
   const match = /^ssh:\/\/([^@/]*)@([^/]*)(\/.*)?$/.exec(text);
   if (match === null) throw new ValueError("it is not of the form ssh://USER@vm/PATH");
   const [, user, server, path = ""] = match;
@@ -233,7 +240,12 @@ function readGuestSocket(text: string): GuestSocketPath {
   return { server: { address: host === "vm" ? null : readGuestAddress(host), port }, user, path };
 }
 
-function readGuestAddress(host: string): Ipv4 {
+/**
+ * Reads an address that a guest can have.
+ *
+ * @throws {ValueError} with the reason.
+ */
+export function readGuestAddress(host: string): Ipv4 {
   if (!isIpv4(host)) throw new ValueError(`${JSON.stringify(host)} is not an IPv4 address`);
   const address = readIpv4(host);
   if (isLoopback(address)) throw new ValueError("a VM is not reached at its loopback address: leave the address out");

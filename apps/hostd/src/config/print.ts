@@ -4,7 +4,8 @@ import { formatBindRange } from "@hostd/portfwd";
 import { formatIpv4, formatMac } from "@hostd/stack";
 import { stringify } from "yaml";
 import { formatEndpoint, formatSocketAddress } from "./endpoint.ts";
-import { forwardToData } from "./forward.ts";
+import { formatEngine } from "./engine.ts";
+import { forwardToData, keyToData } from "./forward.ts";
 import type { HostdConfig } from "./resolve.ts";
 import type { SettingsInput } from "./schema.ts";
 import { formatNetwork } from "./values.ts";
@@ -48,6 +49,7 @@ export function configToData(config: HostdConfig): SettingsInput {
       address: publish.address === "" ? "all" : publish.address,
       allow: publish.allow.map(formatBindRange),
     },
+    docker: dockerToData(config),
     guestApi: { ...guestApi, allow: guestApi.allow.map(formatBindRange) },
     state: config.state,
     api: config.api === undefined ? "none" : formatSocketAddress(config.api),
@@ -66,6 +68,18 @@ function zoneToData({ name, records, defaultAddress }: ConfigZone) {
       return { ...record, text: typeof text === "string" ? text : [...text] };
     }),
     ...(defaultAddress === undefined ? {} : { defaultAddress }),
+  };
+}
+
+function dockerToData({ docker }: HostdConfig) {
+  const { listen, upstream, defaultAddress, forbiddenMounts, hostGateway } = docker;
+  return {
+    listen: listen === undefined ? "none" : formatSocketAddress(listen),
+    upstream: formatEngine(upstream),
+    ...("user" in upstream ? keyToData(upstream) : {}),
+    defaultAddress: defaultAddress === "" ? "all" : defaultAddress,
+    forbiddenMounts: [...forbiddenMounts],
+    hostGateway,
   };
 }
 

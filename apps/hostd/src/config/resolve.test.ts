@@ -1,5 +1,6 @@
 import { formatIpv4, formatMac, parseIpv4 } from "@hostd/stack";
 import { describe, expect, it } from "vitest";
+import { ENGINE_FORM } from "./engine.ts";
 import type { HostEnvironment } from "./environment.ts";
 import { configToData, configToYaml } from "./print.ts";
 import { ConfigError } from "./problems.ts";
@@ -24,7 +25,7 @@ function problems(input: unknown): string[] {
 
 const one = (port: number) => ({ first: port, last: port });
 const TOP_LEVEL =
-  "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, guestApi, state, api, vpnkitApi, capture, log";
+  "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, docker, guestApi, state, api, vpnkitApi, capture, log";
 
 describe("defaults", () => {
   it("are all there when nothing is given", () => {
@@ -74,6 +75,13 @@ describe("defaults", () => {
         maxPending: 1024,
         maxUdpFlows: 4096,
         udpIdleSeconds: 120,
+      },
+      docker: {
+        listen: "none",
+        upstream: "tcp://vm:2375",
+        defaultAddress: "all",
+        forbiddenMounts: [],
+        hostGateway: true,
       },
       guestApi: { enabled: false, allow: ["any:1024-65535"] },
       state: "/home/me/.local/state/hostd",
@@ -192,6 +200,15 @@ describe("values", () => {
         maxUdpFlows: 3,
         udpIdleSeconds: 4,
       },
+      docker: {
+        listen: "unix:///run/docker.sock",
+        upstream: "ssh://core@vm/var/run/docker.sock",
+        identity: "~/key",
+        knownHosts: "hosts",
+        defaultAddress: "loopback",
+        forbiddenMounts: ["/etc"],
+        hostGateway: false,
+      },
       guestApi: { enabled: true, allow: [] },
       state: "/var/lib/hostd",
       api: "unix:///run/api.sock",
@@ -281,6 +298,19 @@ describe("values", () => {
       maxPending: 2,
       maxUdpFlows: 3,
       udpIdleSeconds: 4,
+    });
+    expect(config.docker).toEqual({
+      listen: { transport: "unix", path: "/run/docker.sock" },
+      upstream: {
+        server: { address: null, port: 22 },
+        user: "core",
+        path: "/var/run/docker.sock",
+        identity: "/home/me/key",
+        knownHosts: `${process.cwd()}/hosts`,
+      },
+      defaultAddress: "127.0.0.1",
+      forbiddenMounts: ["/etc"],
+      hostGateway: false,
     });
     expect(config.guestApi).toEqual({ enabled: true, allow: [] });
     expect(config.vpnkitApi).toEqual({ transport: "unix", path: "/run/vpnkit.sock" });
@@ -410,6 +440,16 @@ describe("a value that does not fit is named with what is allowed", () => {
     [{ forwards: [{ listen: 1, to: 0 }] }, `forwards[0].to: 0 is not ${target} (the port is 0)`],
     [{ forwards: [{ listen: 1, to: 1.5 }] }, `forwards[0].to: 1.5 is not ${target} (the port is "1.5")`],
     [{ forwards: [{ listen: 1, to: 1, protocol: "sctp" }] }, 'forwards[0].protocol: "sctp" is not one of tcp, udp'],
+    [{ docker: { upstream: "http://vm" } }, `docker.upstream: "http://vm" is not ${ENGINE_FORM}`],
+    [
+      { docker: { upstream: "tcp://host:1" } },
+      `docker.upstream: "tcp://host:1" is not ${ENGINE_FORM} ("host" is not an IPv4 address)`,
+    ],
+    [{ docker: { upstream: "tcp://vm:0" } }, `docker.upstream: "tcp://vm:0" is not ${ENGINE_FORM} (the port is 0)`],
+    [
+      { docker: { forbiddenMounts: ["etc"] } },
+      'docker.forbiddenMounts[0]: "etc" is not an absolute path such as /etc (it is not absolute)',
+    ],
     [{ publish: { address: "eth0" } }, 'publish.address: "eth0" is not loopback, all, or an IP address'],
     [{ publish: { waitSeconds: -1 } }, "publish.waitSeconds: -1 is not a whole number of seconds from 0 to 3600"],
     [{ log: { format: "xml" } }, 'log.format: "xml" is not one of auto, pretty, json'],
@@ -592,8 +632,19 @@ describe("values that do not go together", () => {
       ["api: unix:///run/a is also an endpoint of qemu; allowed: a socket of its own"],
     ],
     [
-      { api: "/run/a", vpnkitApi: "/run/a" },
-      ["vpnkitApi: unix:///run/a is also the socket of api; allowed: a socket of its own"],
+      { api: "/run/a", vpnkitApi: "/run/a", docker: { listen: "/run/a" } },
+      [
+        "vpnkitApi: unix:///run/a is also the socket of api; allowed: a socket of its own",
+        "docker.listen: unix:///run/a is also the socket of vpnkitApi; allowed: a socket of its own",
+      ],
+    ],
+    [
+      { docker: { upstream: "ssh://root@vm/run/docker.sock" } },
+      ["docker.identity: missing; ssh:// needs the file of a private key"],
+    ],
+    [
+      { docker: { upstream: "unix:///run/docker.sock", identity: "/key" } },
+      ["docker.identity: only for an engine that is reached over SSH, ssh://USER@vm/PATH"],
     ],
     [
       {

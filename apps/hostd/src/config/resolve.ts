@@ -14,6 +14,7 @@ import {
   networkContains,
 } from "@hostd/stack";
 import { type Endpoint, formatEndpoint, isLoopbackHost, type UnixAddress } from "./endpoint.ts";
+import { type EngineAddress, engineAddress } from "./engine.ts";
 import {
   absolutePath,
   defaultApiSocket,
@@ -126,6 +127,16 @@ export interface HostdConfig {
     readonly maxPending: number;
     readonly maxUdpFlows: number;
     readonly udpIdleSeconds: number;
+  };
+  /** The Docker engine in the VM. */
+  readonly docker: {
+    /** Where its API is served; undefined for not at all. */
+    readonly listen: UnixAddress | undefined;
+    readonly upstream: EngineAddress;
+    /** Where a port without an address listens; empty for every address. */
+    readonly defaultAddress: string;
+    readonly forbiddenMounts: readonly string[];
+    readonly hostGateway: boolean;
   };
   /** gvproxy's API inside of the VM. */
   readonly guestApi: { readonly enabled: boolean; readonly allow: readonly BindRange[] };
@@ -251,7 +262,7 @@ function isMapping(data: unknown): data is Record<string, unknown> {
 
 function withAbsolutePaths(settings: Settings, base: string, environment: HostEnvironment): Settings {
   const absolute = (path: string) => absolutePath(path, base, environment);
-  const { state, capture, dns, forwards } = settings;
+  const { state, capture, dns, forwards, docker } = settings;
   return {
     ...settings,
     ...(forwards === undefined
@@ -262,6 +273,15 @@ function withAbsolutePaths(settings: Settings, base: string, environment: HostEn
             ...(forward.identity === undefined ? {} : { identity: absolute(forward.identity) }),
             ...(forward.knownHosts === undefined ? {} : { knownHosts: absolute(forward.knownHosts) }),
           })),
+        }),
+    ...(docker === undefined
+      ? {}
+      : {
+          docker: {
+            ...docker,
+            ...(docker.identity === undefined ? {} : { identity: absolute(docker.identity) }),
+            ...(docker.knownHosts === undefined ? {} : { knownHosts: absolute(docker.knownHosts) }),
+          },
         }),
     ...(state === undefined ? {} : { state: absolute(state) }),
     ...(capture === undefined ? {} : { capture: absolute(capture) }),
@@ -289,7 +309,7 @@ function merge<T extends object>(below: T, above: T): T {
 }
 
 function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: HostEnvironment): HostdConfig {
-  const { dhcp = {}, dns = {}, tcp = {}, egress = {}, publish = {}, guestApi = {}, log = {} } = settings;
+  const { dhcp = {}, dns = {}, tcp = {}, egress = {}, publish = {}, docker = {}, guestApi = {}, log = {} } = settings;
   const subnet = settings.subnet ?? readSubnet(DEFAULTS.subnet);
   const { lowest, highest } = usableRange(subnet);
   const gateway = settings.gateway ?? lowest;
@@ -359,6 +379,13 @@ function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: H
       maxPending: publish.maxPending ?? DEFAULTS.publishMaxPending,
       maxUdpFlows: publish.maxUdpFlows ?? DEFAULTS.publishMaxUdpFlows,
       udpIdleSeconds: publish.udpIdleSeconds ?? DEFAULTS.publishUdpIdleSeconds,
+    },
+    docker: {
+      listen: docker.listen ?? undefined,
+      upstream: engineAddress(docker),
+      defaultAddress: docker.defaultAddress ?? "",
+      forbiddenMounts: docker.forbiddenMounts ?? [],
+      hostGateway: docker.hostGateway ?? true,
     },
     guestApi: { enabled: guestApi.enabled ?? false, allow: guestApi.allow ?? [{ ...ANY, firstPort: 1024 }] },
     state: settings.state ?? defaultStateFolder(environment),
@@ -527,13 +554,23 @@ function checkEndpoints(config: HostdConfig, check: Check): void {
     }
     seen.add(url);
   }
+  const { upstream } = config.docker;
+  if ("user" in upstream && upstream.identity === "") {
+    check.report(["docker", "identity"], "missing; ssh:// needs the file of a private key");
+  }
+  if (!("user" in upstream)) {
+    for (const name of ["identity", "passphrase", "knownHosts"]) {
+      const path = ["docker", name];
+      if (check.isGiven(path)) check.report(path, "only for an engine that is reached over SSH, ssh://USER@vm/PATH");
+    }
+  }
   const owners = new Map([...seen].map((url) => [url, "an endpoint of qemu"]));
-  for (const name of ["api", "vpnkitApi"] as const) {
-    const address = config[name];
+  const sockets = { api: config.api, vpnkitApi: config.vpnkitApi, "docker.listen": config.docker.listen };
+  for (const [name, address] of Object.entries(sockets)) {
     if (address === undefined) continue;
     const url = `unix://${address.path}`;
     const owner = owners.get(url);
-    if (owner !== undefined) check.report([name], `${url} is also ${owner}; allowed: a socket of its own`);
+    if (owner !== undefined) check.report(name.split("."), `${url} is also ${owner}; allowed: a socket of its own`);
     owners.set(url, `the socket of ${name}`);
   }
 }

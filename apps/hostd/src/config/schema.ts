@@ -9,9 +9,11 @@ import { DEFAULT_TTL, HOSTS_PATH, NAME_ALIASES } from "@hostd/dns";
 import * as z from "zod";
 import { DNS_RULE_FORM, readDnsRule } from "./dns-rule.ts";
 import { readEndpoint, readUnixListener, type UnixAddress } from "./endpoint.ts";
+import { ENGINE_FORM, readEngine } from "./engine.ts";
 import { PUBLISH_FORM, readBindRange, readDefaultHost, readListen, readPublishedPort, readTarget } from "./forward.ts";
 import { expecting, integer, key, oneOf, requiredKey, text, textOrNumber } from "./key-schema.ts";
 import {
+  readAbsolutePath,
   readAddress,
   readDomainName,
   readIpv4,
@@ -94,6 +96,7 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 
 const ATTACHING = "Attaching a VM:";
 const NETWORK = "Network:";
+const DOCKER = "Docker:";
 const RUNNING = "Files and logging:";
 
 const ipv4 = () => text("an IPv4 address such as 192.168.65.1", readIpv4);
@@ -445,6 +448,45 @@ const publish = z.strictObject({
   }),
 });
 
+const docker = z.strictObject({
+  listen: key(text('the address of a Unix socket such as unix:///run/user/1000/docker.sock, or "none"', readApi), {
+    description: "Where the Docker API of the engine in the VM is served",
+    default: "none",
+    flag: { flags: "--docker <url>", group: DOCKER },
+  }),
+  upstream: key(text(ENGINE_FORM, readEngine), {
+    description:
+      "Where the engine listens: a port of the VM, its socket over SSH (with `identity`), or a socket of this host",
+    default: "tcp://vm:2375",
+    flag: { flags: "--docker-upstream <url>", group: DOCKER },
+  }),
+  identity: key(path("file"), {
+    description: "With `ssh://`: the file of the private key that opens the SSH server of the guest",
+    default: "required there",
+    flag: { flags: "--docker-identity <file>", group: DOCKER },
+  }),
+  passphrase: key(expecting("a text", z.string()), {
+    description: "With `ssh://`: what that key is encrypted with",
+    default: "it is not encrypted",
+  }),
+  knownHosts: key(path("file"), {
+    description: "With `ssh://`: the file of known hosts in which the key of the SSH server has to be",
+    default: "any key of the guest is taken",
+  }),
+  defaultAddress: key(text("loopback, all, or an IP address", readDefaultHost), {
+    description: "Where a port that a container publishes without an address listens; `all` is what Docker does",
+    default: "all",
+  }),
+  forbiddenMounts: key(z.array(text("an absolute path such as /etc", readAbsolutePath)).max(1000), {
+    description: "Paths of the VM that containers may not mount, with all that is below them and above them",
+    default: "none",
+  }),
+  hostGateway: key(expecting("true or false", z.boolean()), {
+    description: "Whether `host-gateway` in `--add-host` means this host, whatever the engine takes for it",
+    default: "true",
+  }),
+});
+
 const guestApi = z.strictObject({
   enabled: key(expecting("true or false", z.boolean()), {
     description:
@@ -515,6 +557,7 @@ export const settingsSchema = z.strictObject({
     },
   }),
   publish: key(publish, { description: "How published ports behave", default: "as below" }),
+  docker: key(docker, { description: "The Docker engine in the VM", default: "as below" }),
   guestApi: key(guestApi, { description: "What a VM itself may ask of hostd", default: "as below" }),
   state: key(path("folder"), {
     description: "The folder for what outlives a restart",

@@ -167,6 +167,12 @@ export function readPathOrNone(text: string): string | null {
   return text === "none" ? null : readPath(text);
 }
 
+/** Reads an absolute path, of whatever machine. */
+export function readAbsolutePath(text: string): string {
+  if (!text.startsWith("/")) throw new ValueError("it is not absolute");
+  return readPath(text);
+}
+
 /** Reads the path of a file or folder. */
 export function readPath(text: string): string {
   if (text === "") throw new ValueError("it is empty");

@@ -21,6 +21,10 @@ export interface OpenOptions {
   readonly origin: ForwardOrigin;
   /** Whether it is opened again when hostd has been restarted. */
   readonly persist?: boolean;
+  /** What it is for, such as the name of a container. */
+  readonly owner?: string;
+  /** Whether clients wait until it is told where it leads. */
+  readonly isHeld?: boolean;
 }
 
 /** A forward with who asked for it. */
@@ -30,6 +34,8 @@ export interface BookedForward {
   readonly rule: ForwardRule;
   readonly origin: ForwardOrigin;
   readonly persist: boolean;
+  /** What it is for, such as the name of a container. */
+  readonly owner?: string;
   /** Null for one that could not be restored yet. */
   readonly forward: Forward | null;
   /** Why it is not there. */
@@ -72,11 +78,12 @@ export class ForwardBook {
     const { forwarder, logger, events } = this.#options;
     const requester: Requester = options.origin === "guest" ? "guest" : "host";
     const forward = await forwarder.listen(rule, requester);
-    const { origin, persist = false } = options;
-    const entry = { id: idOf(forward), rule, origin, persist, forward };
+    const { origin, persist = false, owner, isHeld = false } = options;
+    if (isHeld) forward.retarget(null);
+    const entry = { id: idOf(forward), rule, origin, persist, forward, ...(owner === undefined ? {} : { owner }) };
     this.#entries.set(entry.id, entry);
     this.#persist(persist);
-    const to = formatTarget(rule.to);
+    const to = owner ?? formatTarget(rule.to);
     logger.info({ origin }, `${entry.id} leads to ${isPortOnly(to) ? `port ${to} of the VM` : to}`);
     events.emit("forward.added", { id: entry.id, to, origin });
     return entry;

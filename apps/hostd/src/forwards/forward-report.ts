@@ -46,6 +46,7 @@ export const forwardReportSchema = z.strictObject({
   listen: z.string().describe("Where this host listens"),
   to: z.string().describe("Where in the VM that leads; a port alone is one of the VM's own address"),
   origin: z.enum(["config", "api", "gvproxy", "vpnkit", "guest", "docker"]).describe("Who asked for it"),
+  owner: z.string().optional().describe("What it is for, such as the name of a container"),
   persist: z.boolean().describe("Whether it is opened again after a restart"),
   state: z.enum(["listening", "failed"]),
   error: z.string().optional().describe("Why it does not listen; it is tried again"),
@@ -56,7 +57,7 @@ export type ForwardReport = z.output<typeof forwardReportSchema>;
 
 /** @param statistics - those of all forwards. */
 export function forwardReport(
-  { id, rule, origin, persist, forward, error }: BookedForward,
+  { id, rule, origin, persist, forward, error, owner }: BookedForward,
   statistics: readonly ForwardStatistics[],
 ): ForwardReport {
   const listening = forward?.listening;
@@ -65,7 +66,8 @@ export function forwardReport(
     id,
     protocol: rule.protocol,
     listen: formatListen(listening ?? rule.listen),
-    to: formatTarget(rule.to),
+    to: formatTarget(forward?.rule.to ?? rule.to),
+    ...(owner === undefined ? {} : { owner }),
     origin,
     persist,
     state: forward === null ? "failed" : "listening",

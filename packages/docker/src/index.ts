@@ -1,0 +1,20 @@
+export { type ApiCall, type ApiPath, mayHijack, parseApiPath, readApiCall } from "./api-path.ts";
+export { DockerProxy, type DockerProxyOptions } from "./docker-proxy.ts";
+export { EngineClient, type EngineClientOptions, EngineError } from "./engine/engine-client.ts";
+export type { EngineEvent } from "./engine/engine-event.ts";
+export { EngineWatch, type EngineWatcher, type EngineWatchOptions } from "./engine/engine-watch.ts";
+export { elementsAt, textAt } from "./engine/json-value.ts";
+export type { Answered, Interception, Interceptor, Verdict } from "./http/intercept.ts";
+export type { Fields, RequestHead, ResponseHead } from "./http/message-head.ts";
+export { CreatePolicy, type CreatePolicyOptions } from "./policy/create-policy.ts";
+export { JsonText, JsonTextError } from "./policy/json-text.ts";
+export type { PortReport } from "./ports/host-ports.ts";
+export { PortKeeper, type PortKeeperOptions } from "./ports/port-keeper.ts";
+export {
+  type ContainerPort,
+  type HostPort,
+  type PortPublisher,
+  PortUnavailableError,
+  type PublishedPort,
+} from "./ports/port-publisher.ts";
+export { PortReservations, type Reservation } from "./ports/port-reservations.ts";
