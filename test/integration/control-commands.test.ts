@@ -289,7 +289,7 @@ describe("hostd ports", () => {
       const opened = await commands.lines("ports", "add", "0:80", "0:81");
       expect(await commands.run("ports", "add", "*:0:80")).toMatchObject({
         code: 1,
-        stderr: `hostd: hostd at ${commands.api} says: listening on :0 is not allowed; allowed: 127.0.0.1\n`,
+        stderr: `hostd: hostd at ${commands.api} says: listening on any:0 is not allowed; allowed: 127.0.0.1\n`,
       });
       expect(await commands.run("ports", "add", "0:ssh://core@vm/run/podman.sock")).toMatchObject({
         code: 2,

@@ -34,6 +34,7 @@ import { pattern } from "../../packages/stack/src/testing/random.ts";
 import { LinkedStacks } from "../../packages/streams/src/testing/linked-stacks.ts";
 import { sha256 } from "../../packages/streams/src/testing/pattern.ts";
 import { RecordingLogger } from "../../packages/streams/src/testing/recording-logger.ts";
+import { inLab } from "./support/lab.ts";
 
 const UPGRADE = "POST /v1.44/containers/web/attach?stream=1 HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 const UPGRADED = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
@@ -248,6 +249,39 @@ test("HTTP/2 with prior knowledge passes, with many streams of one connection", 
   await once(session, "close");
   await idle(proxy);
 });
+
+test("HTTP/2 passes hostd as long as no mounts are forbidden, which could not be judged in it", () =>
+  inLab(async (lab) => {
+    const engine = http2.createServer();
+    engine.on("stream", (stream: http2.ServerHttp2Stream) => stream.respond({ ":status": 200 }, { endStream: true }));
+    const upstream = join(lab.folder, "engine.sock");
+    engine.listen(upstream);
+    await once(engine, "listening");
+    lab.defer(() => engine.close());
+    const serve = async (name: string, forbiddenMounts: string[]) => {
+      const path = join(lab.folder, `${name}.sock`);
+      const docker = { listen: `unix://${path}`, upstream: `unix://${upstream}`, forbiddenMounts };
+      const { log } = await lab.start({ qemu: [`unix://${join(lab.folder, `${name}.vm`)}`], docker });
+      const socket = await dialPath(path);
+      const session = http2.connect("http://docker", { createConnection: () => socket });
+      session.on("error", () => {});
+      lab.defer(() => session.destroy());
+      return { log, session };
+    };
+
+    const open = await serve("open", []);
+    const [head] = await once(open.session.request({ ":path": "/v1.51/containers/json" }), "response");
+    expect(head[":status"]).toBe(200);
+
+    const closed = await serve("closed", ["/etc"]);
+    closed.session.request({ ":path": "/v1.51/containers/json" }).on("error", () => {});
+    const [code, , reason] = (await once(closed.session, "goaway")) as [number, number, Buffer];
+    expect(code).toBe(http2.constants.NGHTTP2_HTTP_1_1_REQUIRED);
+    expect(String(reason)).toBe("hostd takes HTTP/1.1 only: docker.forbiddenMounts cannot be judged in HTTP/2");
+    expect(closed.log.filter(({ level }) => level === "warn")).toMatchObject([
+      { msg: "a Docker client that speaks HTTP/2 is refused", reason: expect.stringContaining("forbiddenMounts") },
+    ]);
+  }));
 
 describe("an engine in the guest", () => {
   /** A proxy whose engine is behind two stacks, and a client whose connection has become a stream. */

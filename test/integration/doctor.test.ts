@@ -1,13 +1,17 @@
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { formatIpv4 } from "@hostd/stack";
 import { describe, expect, it } from "vitest";
+import { ContextStore } from "../../apps/hostd/src/docker/context-store.ts";
+import { TapGuest, tapGuestsAreAvailable } from "../tap/tap-guest.ts";
+import { ensureFirewall, isRoot } from "../vm/host-packages.ts";
 import { serveTcp } from "./support/host-servers.ts";
 import { HostdCommand } from "./support/hostd-command.ts";
-import { inLab, type Lab } from "./support/lab.ts";
+import { GATEWAY, HOST, inLab, type Lab } from "./support/lab.ts";
 
 interface Report {
   readonly status: string;
@@ -39,8 +43,12 @@ async function run(lab: Lab, args: readonly string[], variables: Record<string, 
   return { code, stderr, stdout: await output };
 }
 
-async function runJson(lab: Lab, args: readonly string[]): Promise<Report & { code: number | null }> {
-  const { code, stdout, stderr } = await run(lab, ["--json", ...args]);
+async function runJson(
+  lab: Lab,
+  args: readonly string[],
+  variables: Record<string, string> = {},
+): Promise<Report & { code: number | null }> {
+  const { code, stdout, stderr } = await run(lab, ["--json", ...args], variables);
   expect(stderr).toBe("");
   return { ...(JSON.parse(stdout) as Report), code };
 }
@@ -121,21 +129,63 @@ describe("hostd doctor", () => {
       expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(100);
     }));
 
-  it("warns of an engine in the VM that every container can reach", () =>
+  it("warns of an engine in the VM that every container can reach, and not of one for the gateway alone", () =>
     inLab(async (lab) => {
       await lab.start({ api: `unix://${lab.folder}/api.sock` });
       const guest = await lab.boot(1);
       const config = await writeConfig(lab);
       expect(named(await runJson(lab, ["--config", config]), "engine in the VM")).toEqual([]);
+      const allowed = [GATEWAY, HOST];
       guest.listen(2375, (stream) => {
         stream.on("error", () => {});
+        if (!allowed.includes(String(stream.remoteAddress))) stream.destroy();
         stream.once("data", () => stream.end("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"));
       });
       expect(named(await runJson(lab, ["--config", config]), "engine in the VM")).toMatchObject([
         {
           status: "warning",
-          seen: expect.stringContaining(`answers at ${formatIpv4(guest.lease?.address ?? 0)}:2375`),
+          seen: expect.stringContaining(
+            `answers at ${formatIpv4(guest.lease?.address ?? 0)}:2375, not to the gateway alone`,
+          ),
         },
+      ]);
+      allowed.pop();
+      expect(named(await runJson(lab, ["--config", config]), "engine in the VM")).toMatchObject([
+        { status: "ok", seen: expect.stringMatching(/:2375 to the gateway alone$/) },
+      ]);
+    }));
+
+  it("looks at the engine that hostd serves, and at what leads docker to it", () =>
+    inLab(async (lab) => {
+      const listen = `unix://${join(lab.folder, "docker.sock")}`;
+      const upstream = join(lab.folder, "engine.sock");
+      await lab.start({ api: `unix://${lab.folder}/api.sock`, docker: { listen, upstream: `unix://${upstream}` } });
+      const config = await writeConfig(lab);
+      const variables = { DOCKER_CONFIG: join(lab.folder, "docker"), DOCKER_HOST: "", DOCKER_CONTEXT: "" };
+      const report = await runJson(lab, ["--config", config], variables);
+      expect(named(report, "Docker socket")).toMatchObject([
+        {
+          status: "warning",
+          seen: expect.stringContaining(`${listen} says: hostd cannot reach the Docker engine at unix://${upstream}`),
+          advice: expect.stringContaining("start what listens at"),
+        },
+      ]);
+      expect(named(report, "Docker context")).toMatchObject([{ status: "warning" }]);
+
+      const engine = createHttpServer((_, response) => response.end('{"Version":"28.2.2","ApiVersion":"1.50"}'));
+      engine.listen(upstream);
+      await once(engine, "listening");
+      lab.defer(() => {
+        engine.close();
+        engine.closeAllConnections();
+      });
+      await new ContextStore(variables.DOCKER_CONFIG).write("hostd", listen);
+      const better = await runJson(lab, ["--config", config], variables);
+      expect(named(better, "Docker socket")).toMatchObject([
+        { status: "ok", seen: `engine 28.2.2 answers at ${listen}, from unix://${upstream}` },
+      ]);
+      expect(named(better, "Docker context")).toMatchObject([
+        { status: "ok", advice: '"docker context use hostd" has docker use it' },
       ]);
     }));
 
@@ -166,5 +216,37 @@ describe("hostd doctor", () => {
       const bad = join(lab.folder, "bad.yaml");
       await writeFile(bad, "mtu: 1\n");
       expect(await run(lab, ["--config", bad])).toMatchObject({ code: 2, stderr: expect.stringContaining("mtu") });
+    }));
+});
+
+const noFirewall = isRoot() ? ensureFirewall() : "it takes root";
+const noGuest = noFirewall ?? (tapGuestsAreAvailable() ? undefined : "no TAP guests here");
+
+describe.skipIf(noGuest !== undefined)(`hostd doctor, of a VM${noGuest === undefined ? "" : ` (${noGuest})`}`, () => {
+  const ENGINE = `
+    require("http").createServer((_, response) => response.end("OK"))
+      .listen(2375, process.argv[1], () => console.log("up"));`;
+
+  it("tells an engine that all may reach from one behind the rules of docker-config --tcp", () =>
+    inLab(async (lab) => {
+      await lab.start({ api: `unix://${lab.folder}/api.sock` });
+      const guest = await TapGuest.create({ socket: lab.socket, name: "doctor" });
+      lab.defer(() => guest.destroy());
+      const engine = guest.spawn(process.execPath, ["-e", ENGINE, "192.168.65.3"]);
+      await once(engine.stdout, "data");
+      const config = await writeConfig(lab);
+      expect(named(await runJson(lab, ["--config", config]), "engine in the VM")).toMatchObject([
+        { status: "warning", advice: expect.stringContaining('"hostd docker-config --tcp" prints the rules') },
+      ]);
+
+      const args = ["docker-config", "--json", "--tcp", "--engine-version", "28.2", "--config", config];
+      const printed = JSON.parse(await text(new HostdCommand(lab, args).child.stdout)) as {
+        files: { path: string; text: string }[];
+      };
+      const unit = printed.files.find(({ path }) => path.endsWith("docker.service.d/hostd.conf"));
+      for (const [, command] of unit?.text.matchAll(/^ExecStartPre=(.*)$/gm) ?? []) await guest.check(command);
+      expect(named(await runJson(lab, ["--config", config]), "engine in the VM")).toMatchObject([
+        { status: "ok", seen: expect.stringContaining("answers at 192.168.65.3:2375 to the gateway alone") },
+      ]);
     }));
 });

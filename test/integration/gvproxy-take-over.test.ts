@@ -96,6 +96,8 @@ describe("a connection that is taken over", () => {
       expect(await text(await send(lab, apiOf(lab), withBody))).toMatch(/^HTTP\/1\.1 404 /);
       const wrong = `GET /tunnel?ip=192.168.65.3&port=x HTTP/1.1\r\n${last}`;
       expect(await text(await send(lab, apiOf(lab), wrong))).toContain('strconv.Atoi: parsing "x": invalid syntax\n');
+      const foreign = `GET /tunnel?ip=192.168.65.3&port=80&from=192.0.2.1 HTTP/1.1\r\n${last}`;
+      expect(await text(await send(lab, apiOf(lab), foreign))).toContain("from is not one of gateway, host\n");
       expect(control.vms()).toEqual([]);
     }));
 
@@ -110,6 +112,20 @@ describe("a connection that is taken over", () => {
       guest.listen(PORT + 1, (stream) => stream.on("error", () => {}).end("bye"));
       const other = await send(lab, apiOf(lab), request.replace(`${PORT}`, `${PORT + 1}`));
       expect(await text(other)).toBe("OKbye");
+    }));
+
+  it("has a tunnel come from the gateway, or from the host where that is asked for", () =>
+    inLab(async (lab) => {
+      await lab.start(withApi(lab));
+      const guest = await lab.boot();
+      guest.listen(PORT, (stream) => stream.on("error", () => {}).end(` ${stream.remoteAddress}`));
+      const open = async (query: string) => {
+        const request = `GET /tunnel?ip=${addressOf(guest)}&port=${PORT}${query} HTTP/1.1\r\nHost: \r\n\r\n`;
+        return await text(await send(lab, apiOf(lab), request));
+      };
+      expect(await open("")).toBe(`OK ${GATEWAY}`);
+      expect(await open("&from=gateway")).toBe(`OK ${GATEWAY}`);
+      expect(await open("&from=host")).toBe(`OK ${HOST}`);
     }));
 
   it("closes a tunnel to where nobody is", () =>

@@ -91,6 +91,24 @@ describe("leases", () => {
     }));
 });
 
+describe("a machine with a lease that is silent after a restart of hostd", () => {
+  it("is asked to show itself, so that it is known which one the VM is", () =>
+    inLab(async (lab) => {
+      const first = await lab.start();
+      const address = addressOf(await lab.boot(1));
+      await first.close();
+
+      const second = await lab.start();
+      const port = await dialPort({ transport: "unix", path: lab.socket, mode: "dial" });
+      const network = { address: parseIpv4("192.168.65.0"), prefixLength: 24 };
+      const handlers = { tcpRequest: () => {}, udpDatagram: () => {}, echoRequest: () => {} };
+      const addresses = [parseIpv4(address)];
+      const silent = new StackDriver({ port, stack: { mac: macOf(1), addresses, network, mtu: 1500, handlers } });
+      lab.defer(() => silent.vanish());
+      await expect.poll(() => second.control.vms()[0]?.address).toBe(parseIpv4(address));
+    }));
+});
+
 /** Sends an echo request to the gateway from an address of the test's choice; tells which requests were answered. */
 class Spoofer {
   readonly answered: number[] = [];

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 
 /** A Debian package of the host, known by a file it installs: a command on the path, or an absolute path. */
@@ -58,8 +59,22 @@ const SHELLS: readonly HostPackage[] = [
 /** The docker command, which also comes from elsewhere. The package has the engine too; nothing here starts it. */
 const DOCKER_CLIENT: readonly HostPackage[] = [{ name: "docker.io", provides: "docker" }];
 
-/** The engine, for what it says of a configuration without being started. */
+/** The engine, which tests start in a network namespace, or ask what it says of a configuration. */
 const DOCKER_ENGINE: readonly HostPackage[] = [{ name: "docker.io", provides: "dockerd" }];
+
+/** Compose in Python, with a client of the engine's API that is not Docker's own. */
+const DOCKER_COMPOSE: readonly HostPackage[] = [{ name: "docker-compose", provides: "docker-compose" }];
+
+/** The other engine with Docker's API, and what makes its networks. */
+const PODMAN: readonly HostPackage[] = [
+  { name: "podman", provides: "podman" },
+  { name: "runc", provides: "runc" },
+  { name: "netavark", provides: "/usr/lib/podman/netavark" },
+  { name: "iptables", provides: "iptables" },
+];
+
+/** Is held by whoever installs packages for tests. */
+const LOCK = join(tmpdir(), "hostd-test-packages.lock");
 
 /** Root's commands are looked for even when an ordinary user's path lacks their folders. */
 export function searchPath(): string[] {
@@ -128,9 +143,19 @@ export function ensureDockerClient(): string | undefined {
   return ensure(DOCKER_CLIENT);
 }
 
-/** The same for the tests that have a Docker engine read a configuration. */
+/** The same for the tests that start a Docker engine, or have it read a configuration. */
 export function ensureDockerEngine(): string | undefined {
   return ensure(DOCKER_ENGINE);
+}
+
+/** The same for the tests that run docker-compose. */
+export function ensureDockerCompose(): string | undefined {
+  return ensure(DOCKER_COMPOSE);
+}
+
+/** The same for the tests that start Podman's service. */
+export function ensurePodman(): string | undefined {
+  return ensure(PODMAN);
 }
 
 /** The same for the tests that try rules of a firewall in network namespaces. */
@@ -146,7 +171,8 @@ function ensure(wanted: readonly HostPackage[]): string | undefined {
     process.stderr.write(`test: installing ${names.join(" ")}\n`);
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     for (const args of [["update"], ["install", "-y", "--no-install-recommends", ...names]]) {
-      const { status, stdout, stderr } = spawnSync("apt-get", args, { env, encoding: "utf8" });
+      // Tests that run at the same time wait for each other: apt-get itself fails while another one is at work.
+      const { status, stdout, stderr } = spawnSync("flock", [LOCK, "apt-get", ...args], { env, encoding: "utf8" });
       if (status !== 0) return `apt-get ${args.join(" ")} failed: ${lastLine(stderr || stdout)}`;
     }
     names = missing();

@@ -20,6 +20,7 @@ import { addTraffic, noTraffic } from "./control/traffic.ts";
 import type { Daemon, DaemonOptions } from "./daemon-api.ts";
 import { makeDhcpServer } from "./dhcp.ts";
 import { DnsService } from "./dns/service.ts";
+import { ContainerNames } from "./docker/container-names.ts";
 import { forwarderSettings } from "./forwarder-settings.ts";
 import { ForwardBook } from "./forwards/forward-book.ts";
 import { ForwardStore } from "./forwards/forward-store.ts";
@@ -60,7 +61,8 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
       logger.warn(`nothing is published on ${unused}, which was passed on to be listened on`);
     const store = await LeaseStore.open(state, logger);
     cleanup.defer(() => store.close());
-    const dns = new DnsService(config, logger);
+    const containers = new ContainerNames();
+    const dns = new DnsService(config, logger, containers);
     cleanup.defer(() => dns.close());
     const capture =
       config.capture === undefined
@@ -80,6 +82,7 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
       logger,
       leases: store.leases,
       dns,
+      containers,
       forwarder,
       forwards,
       events,
@@ -97,6 +100,7 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
       leases: store.leases,
       dhcp: makeDhcpServer(config, store.leases, () => dns.searchDomains, events, logger),
       makeDnsServer: () => dns.makeServer(),
+      containers,
       forwarder,
       events,
       captures,
@@ -122,7 +126,7 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
       const { path } = config.docker.listen;
       // It brings node:http with it.
       const { DockerService } = await import("./docker/docker-service.ts");
-      const docker = await DockerService.open({ config, path, forwarder, forwards, logger });
+      const docker = await DockerService.open({ config, path, forwarder, forwards, dns, containers, logger });
       cleanup.defer(() => docker.close());
     }
     if (config.vpnkitApi !== undefined) {

@@ -23,10 +23,14 @@ import type { HostdConfig } from "./config/resolve.ts";
 import type { CaptureHub } from "./control/capture-hub.ts";
 import type { EventHub } from "./control/event-hub.ts";
 import type { Traffic } from "./control/traffic.ts";
+import type { ContainerNames } from "./docker/container-names.ts";
 import type { Logger } from "./logging.ts";
 
 const DHCP_SERVER_PORT = 67;
 const DNS_PORT = 53;
+/** Machines with a lease that are asked whether they are on a link that has just come up. */
+const MAX_CALLED = 16;
+const NO_BYTES = new Uint8Array(0);
 const HTTP_PORT = 80;
 const BROADCAST_MAC: Mac = new Uint8Array(6).fill(0xff);
 
@@ -38,6 +42,7 @@ export interface SessionServices {
   readonly dhcp: DhcpServer;
   /** A name server for one link; its limits are the link's own. */
   readonly makeDnsServer: () => DnsServer;
+  readonly containers: Pick<ContainerNames, "nameAt">;
   /** The ports of the host that lead into VMs. */
   readonly forwarder: PortForwarder;
   readonly events: EventHub;
@@ -134,6 +139,8 @@ export class VmSession implements ForwardVm {
     this.#serveDhcp();
     this.#serveDns();
     this.#serveGuestApi();
+    // Once the link takes frames.
+    setImmediate(() => this.#callLeased());
     logger.info({ vm: this.name }, "VM attached");
     services.events.emit("vm.attached", { vm: name });
   }
@@ -180,6 +187,11 @@ export class VmSession implements ForwardVm {
   /** Whether something on the link has shown that it has an address. */
   has(address: Ipv4): boolean {
     return this.#driver.stack.neighbors.find(address)?.resolved ?? false;
+  }
+
+  /** The name of the container behind the VM that has an address; null when none is known to, and for the VM's own. */
+  containerAt(address: Ipv4): string | null {
+    return address === this.#vmAddress ? null : this.#services.containers.nameAt(this.name, formatIpv4(address));
   }
 
   /** Opens a connection into the guest. */
@@ -255,6 +267,17 @@ export class VmSession implements ForwardVm {
       const stream = FlowStream.accept(request);
       if (stream !== null) serveGuestApi(stream, this);
     });
+  }
+
+  /**
+   * Asks whoever has a lease to show itself. After a restart of hostd the VM may have nothing to say before somebody connects
+   * to it, which nobody can while it is not known which machine it is.
+   */
+  #callLeased(): void {
+    const { leases } = this.#services;
+    const running = [...leases].filter(({ expires }) => expires > Date.now());
+    running.sort((left, right) => right.expires - left.expires);
+    for (const { address } of running.slice(0, MAX_CALLED)) this.#driver.stack.sendEchoRequest(address, 0, 0, NO_BYTES);
   }
 
   #context(client: Ipv4): QueryContext {

@@ -29,6 +29,7 @@ export {
   type Upstream,
   type UpstreamAnswer,
 } from "./resolver.ts";
+export type { AnsweredQuery, QueryObserver } from "./server/query-observer.ts";
 export { DnsServer, type DnsServerOptions, DnsStatistics } from "./server/server.ts";
 export { formatServerAddress, parseServerAddress, type ServerAddress } from "./server-address.ts";
 export { Forwarder, type ForwarderOptions, type RouteReport } from "./upstream/forwarder.ts";
@@ -43,10 +44,11 @@ export {
 } from "./zones/standard-zones.ts";
 export {
   DEFAULT_TTL,
+  isRecordName,
   type RecordAddress,
   type RecordData,
   type RecordOwner,
   type Zone,
   type ZoneRecord,
 } from "./zones/zone.ts";
-export { type ZoneAnswer, Zones } from "./zones/zones.ts";
+export { MAX_RECORDS, PASSING_TTL, type ZoneAnswer, Zones } from "./zones/zones.ts";

@@ -220,6 +220,12 @@ export function parseType(written: string): number {
   );
 }
 
+/** The response code of a message of at least its header, such as `NOERROR`, without its extension by EDNS. */
+export function rcodeName(message: Uint8Array): string {
+  const rcode = messageRcode(message);
+  return RCODES[rcode] ?? `RCODE${rcode}`;
+}
+
 /** Reads a message of at least its header, with as many of its records as are there. */
 export function showMessage(message: Uint8Array): ShownMessage {
   const reader = new Reader(message, HEADER_LENGTH, message.length);
@@ -241,10 +247,9 @@ export function showMessage(message: Uint8Array): ShownMessage {
     isCutOff = true;
   }
   const flags = messageFlags(message);
-  const rcode = messageRcode(message);
   const [answers, authorities, additionals] = sections;
   return {
-    rcode: RCODES[rcode] ?? `RCODE${rcode}`,
+    rcode: rcodeName(message),
     flags: FLAGS.filter(([bit]) => (flags & bit) !== 0).map(([, flag]) => flag),
     answers,
     authorities,

@@ -2,9 +2,10 @@ import { once } from "node:events";
 import { lstat, rename, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { RecordingLogger } from "../../streams/src/testing/recording-logger.ts";
 import { DockerProxy } from "./docker-proxy.ts";
+import { writeHttp2Refusal } from "./http/http2-refusal.ts";
 import {
   cleanUp,
   dialPath,
@@ -100,4 +101,82 @@ test("a proxy that is closed while it dials ends the connection that it gets", a
   gate.resolve();
   await (await engine.next()).ends();
   await idle(proxy);
+});
+
+describe("where HTTP/2 is refused", () => {
+  const refuseHttp2 = "it cannot be judged";
+  const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  const REFUSED = writeHttp2Refusal("hostd takes HTTP/1.1 only: it cannot be judged").toString("latin1");
+  const upgrade = (request: string) => `${request} HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n`;
+  const UPGRADED = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+
+  test("a client with prior knowledge is told so wherever its preface is cut, and the log says why", async () => {
+    const { connect, engine, logger, proxy } = await startPair({ refuseHttp2 });
+    for (let cut = 1; cut <= PREFACE.length; cut++) {
+      const client = await connect();
+      client.write(PREFACE.slice(0, cut));
+      await settle(3);
+      client.write(`${PREFACE.slice(cut)}\0\0\0\x04\0\0\0\0\0`);
+      await client.ends();
+      expect(client.text).toBe(REFUSED);
+      client.destroy();
+    }
+    expect(engine.peers.length).toBe(0);
+    expect(logger.lines).toEqual([
+      {
+        level: "warn",
+        fields: { path: proxy.path, reason: refuseHttp2 },
+        message: "a Docker client that speaks HTTP/2 is refused",
+      },
+    ]);
+  });
+
+  test.each([
+    ["behind an empty line", `\r\n${PREFACE}`],
+    ["with lines that end in LF", PREFACE.replaceAll("\r", "")],
+    ["with a field", "PRI * HTTP/2.0\r\nHost: docker\r\n\r\nSM\r\n\r\n"],
+  ])("a preface that some may take for one is none: %s", async (_, preface) => {
+    const { client, engine } = await startPair({ refuseHttp2 });
+    client.write(preface);
+    await client.ends();
+    expect(client.text).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
+    expect(engine.peers.length).toBe(0);
+  });
+
+  test.each(["POST /session", "POST /v1.44/session", "POST /grpc"])("BuildKit's %s is upgraded", async (request) => {
+    const { client, engine, logger } = await startPair({ refuseHttp2 });
+    client.write(upgrade(request));
+    const server = await engine.next();
+    await server.gets(upgrade(request));
+    server.write(UPGRADED);
+    await client.gets(UPGRADED);
+    client.write(PREFACE);
+    await server.gets(upgrade(request) + PREFACE);
+    expect(logger.lines).toEqual([]);
+  });
+
+  test.each(["GET /info", "POST /containers/create", "POST /v1.44/session/x", "OPTIONS *"])(
+    "nothing else is upgraded to it: %s",
+    async (request) => {
+      const { client, engine, logger } = await startPair({ refuseHttp2 });
+      client.write(upgrade(request).replace("h2c", "websocket, H2C"));
+      await client.getsBytes(1);
+      expect(client.text).toMatch(/^HTTP\/1\.1 403 Forbidden\r\n.*hostd takes HTTP\/1\.1 only: it cannot be judged/s);
+      expect(logger.lines).toHaveLength(1);
+      // The connection goes on.
+      client.clear();
+      client.write(GET);
+      const server = await engine.next();
+      await server.gets(GET);
+      server.write(OK);
+      await client.gets(OK);
+    },
+  );
+
+  test("other upgrades pass", async () => {
+    const { client, engine } = await startPair({ refuseHttp2 });
+    const request = upgrade("POST /containers/web/attach").replace("h2c", "tcp");
+    client.write(request);
+    await (await engine.next()).gets(request);
+  });
 });

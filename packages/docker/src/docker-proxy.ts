@@ -2,14 +2,17 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { listenOnPrivateSocket } from "@hostd/frontends";
 import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
-import { mayHijack } from "./api-path.ts";
-import type { Interceptor } from "./http/intercept.ts";
+import { mayHijack, parseApiPath } from "./api-path.ts";
+import type { Interception, Interceptor } from "./http/intercept.ts";
 import type { LocalAnswer } from "./http/local-answer.ts";
+import type { RequestHead } from "./http/message-head.ts";
 import { ProxiedConnection } from "./http/proxied-connection.ts";
 
 const DEFAULT_MAX_CONNECTIONS = 1024;
 /** Clients above the limit that are answered so at one time; more are closed without an answer. */
 const MAX_REFUSED = 64;
+/** Paths whose connections become BuildKit's, which has an API of its own. */
+const BUILDKIT: ReadonlySet<string> = new Set(["session", "grpc"]);
 
 export interface DockerProxyOptions {
   /** The Unix socket to listen on, which only this user may open. */
@@ -23,6 +26,11 @@ export interface DockerProxyOptions {
   readonly dial: () => Promise<Duplex>;
   /** Looks at requests; all pass untouched unless given. */
   readonly intercept?: Interceptor;
+  /**
+   * Why no request may come in HTTP/2, of which `intercept` knows nothing. HTTP/2 passes unless given, and what is no API of
+   * containers passes in any case: BuildKit's `POST /session` and `POST /grpc`.
+   */
+  readonly refuseHttp2?: string;
   /** The most clients at one time; 1024 unless given. */
   readonly maxConnections?: number;
   readonly logger: Logger;
@@ -90,7 +98,8 @@ export class DockerProxy {
       this.#failures.warn("limit", { path: this.path, maxConnections }, "too many Docker clients; one is refused");
     }
     const connection = new ProxiedConnection(client, {
-      intercept: isRefused ? () => null : intercept,
+      intercept: isRefused ? () => null : (head) => this.#refuseUpgrade(head) ?? intercept(head),
+      refuseHttp2: () => this.#refuseHttp2(),
       mayHijack: ({ method, target }) => mayHijack(method, target),
       dial: isRefused ? () => Promise.reject(new TooManyConnections()) : dial,
       unreachable: (error) => this.#unreachable(error),
@@ -98,6 +107,22 @@ export class DockerProxy {
       closed: () => this.#connections.delete(connection),
     });
     this.#connections.add(connection);
+  }
+
+  #refuseHttp2(): string | null {
+    const { refuseHttp2: reason } = this.#options;
+    if (reason === undefined) return null;
+    this.#failures.warn("http2", { path: this.path, reason }, "a Docker client that speaks HTTP/2 is refused");
+    return `hostd takes HTTP/1.1 only: ${reason}`;
+  }
+
+  /** The other way into HTTP/2 (RFC 7540, 3.2), which an engine may take for any request. */
+  #refuseUpgrade({ target, fields }: RequestHead): Interception | null {
+    if (!fields.lists("upgrade", "h2c")) return null;
+    const segments = parseApiPath(target)?.segments ?? [];
+    if (segments.length === 1 && BUILDKIT.has(segments[0])) return null;
+    const message = this.#refuseHttp2();
+    return message === null ? null : { bodyLimit: 0, decide: async () => ({ kind: "answer", status: 403, message }) };
   }
 
   #unreachable(error: unknown): LocalAnswer {

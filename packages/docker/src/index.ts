@@ -6,8 +6,11 @@ export { EngineWatch, type EngineWatcher, type EngineWatchOptions } from "./engi
 export { elementsAt, textAt } from "./engine/json-value.ts";
 export type { Answered, Interception, Interceptor, Verdict } from "./http/intercept.ts";
 export type { Fields, RequestHead, ResponseHead } from "./http/message-head.ts";
-export { CreatePolicy, type CreatePolicyOptions } from "./policy/create-policy.ts";
+export { ContainerDirectory, type ContainerDirectoryOptions } from "./names/container-directory.ts";
+export type { ContainerNetwork, RunningContainer } from "./names/running-container.ts";
+export { CreatePolicy, type CreatePolicyOptions, type ProxyEnvironment } from "./policy/create-policy.ts";
 export { JsonText, JsonTextError } from "./policy/json-text.ts";
+export type { AskedPort } from "./ports/container-ports.ts";
 export type { PortReport } from "./ports/host-ports.ts";
 export { PortKeeper, type PortKeeperOptions } from "./ports/port-keeper.ts";
 export {

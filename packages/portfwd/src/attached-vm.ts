@@ -9,6 +9,8 @@ export interface ForwardVm {
   readonly address: Ipv4 | null;
   /** Whether the VM, or a container behind it, has shown that it has an address. */
   has(address: Ipv4): boolean;
+  /** The name of the container behind the VM that has an address, for the log; null when none is known to. */
+  containerAt?(address: Ipv4): string | null;
   /**
    * Opens a connection into the guest, from a port of the stack's choice when the tuple's local port is 0. How it goes
    * is told to `handler`, never before this returns.

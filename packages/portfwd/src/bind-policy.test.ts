@@ -75,6 +75,28 @@ describe("a policy", () => {
     expect(() => policy.check(at("::1"), "guest")).toThrow("listening on [::1]:8080 is not allowed; allowed: nothing");
   });
 
+  test("says of several ports why none of them is allowed", () => {
+    const policy = new BindPolicy({
+      host: [range("127.0.0.1", 8000, 8999), range("::", 80, 80)],
+      guest: [range(null)],
+    });
+    const allowed = "is not allowed; allowed: 127.0.0.1:8000-8999, [::]:80";
+    expect(policy.whyRefused("127.0.0.1", 7000, 7999)).toBe(`listening on 127.0.0.1:7000-7999 ${allowed}`);
+    expect(policy.whyRefused("127.0.0.1", 9000, 9999)).toBe(`listening on 127.0.0.1:9000-9999 ${allowed}`);
+    expect(policy.whyRefused("10.0.0.1", 0, 65_535)).toBe(`listening on 10.0.0.1 ${allowed}`);
+    expect(policy.whyRefused("", 81, 81)).toBe(`listening on any:81 ${allowed}`);
+    for (const [host, first, last] of [
+      ["127.0.0.1", 7000, 8000],
+      ["::ffff:127.0.0.1", 8999, 9999],
+      ["127.0.0.1", 0, 65_535],
+      ["", 80, 80],
+      ["0.0.0.0", 1, 100],
+    ] as const) {
+      expect([host, policy.whyRefused(host, first, last)]).toEqual([host, null]);
+    }
+    expect(policy.whyRefused("localhost", 8000, 8000)).toBe("localhost:8000: not an IP address");
+  });
+
   test.each(["localhost", "127.1", "0x7f.0.0.1", "1.2.3.4.5", "[::1]", "::1/128", "*", " "])(
     "refuses %j, which is no address and could become any",
     (host) => {

@@ -1,5 +1,5 @@
 import { BlockList, isIP, isIPv6 } from "node:net";
-import { type ForwardRule, formatListen, isSocketPath, type ListenAddress } from "./forward-rule.ts";
+import { type ForwardRule, formatListen, isSocketPath } from "./forward-rule.ts";
 import { canonicalHost } from "./host-address.ts";
 
 /** Who asks for a forward: the user of this host, or a guest by way of the gateway. */
@@ -40,25 +40,42 @@ export class BindPolicy {
     if (requester === "guest" && "path" in to) {
       throw new BindRefusedError("a guest may not use SSH keys of this host");
     }
-    const host = canonicalHost(listen.host);
-    // A name could become any address.
-    if (host !== "" && isIP(host) === 0) throw new BindRefusedError(`${formatListen(listen)}: not an IP address`);
-    this.#checkAddress(listen, host, "host");
-    if (requester === "guest") this.#checkAddress(listen, host, "guest");
+    const { host, port } = listen;
+    const reason =
+      this.whyRefused(host, port, port) ?? (requester === "guest" ? this.#why(host, port, port, "guest") : null);
+    if (reason !== null) throw new BindRefusedError(reason);
   }
 
-  #checkAddress(listen: ListenAddress, host: string, requester: Requester): void {
+  /**
+   * Says why the user of this host may listen on none of some ports of an address.
+   *
+   * @param host - an IP address; empty for every address.
+   * @returns null when one of them may be listened on.
+   */
+  whyRefused(host: string, firstPort: number, lastPort: number): string | null {
+    return this.#why(host, firstPort, lastPort, "host");
+  }
+
+  #why(host: string, firstPort: number, lastPort: number, requester: Requester): string | null {
+    const where = formatBindRange({ address: host === "" ? null : host, firstPort, lastPort });
+    const canonical = canonicalHost(host);
+    // A name could become any address.
+    if (canonical !== "" && isIP(canonical) === 0) return `${where}: not an IP address`;
     const rules = this.#allowed[requester];
-    if (rules.some((rule) => rule.includes(host, listen.port))) return;
+    if (rules.some((rule) => rule.overlaps(canonical, firstPort, lastPort))) return null;
     const allowed = rules.length === 0 ? "nothing" : rules.map(({ text }) => text).join(", ");
-    throw new BindRefusedError(`listening on ${formatListen(listen)} is not allowed; allowed: ${allowed}`);
+    return `listening on ${where} is not allowed; allowed: ${allowed}`;
   }
 }
 
 interface Rule {
   readonly text: string;
-  /** @param host - in canonical form. */
-  includes(host: string, port: number): boolean;
+  /**
+   * Whether it has one of some ports of an address.
+   *
+   * @param host - in canonical form.
+   */
+  overlaps(host: string, first: number, last: number): boolean;
 }
 
 /** Writes a range as it is configured: `127.0.0.1:1024-65535`, `[::1]:80`, `any:8080`, `10.0.0.0/8`. */
@@ -71,8 +88,8 @@ export function formatBindRange({ address, firstPort, lastPort }: BindRange): st
 function makeRule(range: BindRange): Rule {
   const { address, firstPort, lastPort } = range;
   const text = formatBindRange(range);
-  const hasPort = (port: number) => port >= firstPort && port <= lastPort;
-  if (address === null) return { text, includes: (_, port) => hasPort(port) };
+  const hasPort = (first: number, last: number) => last >= firstPort && first <= lastPort;
+  if (address === null) return { text, overlaps: (_, first, last) => hasPort(first, last) };
   const addresses = new BlockList();
   const [network, prefix] = address.split("/");
   const family = familyOf(network);
@@ -82,8 +99,8 @@ function makeRule(range: BindRange): Rule {
   const every = isEvery ? any : null;
   return {
     text,
-    includes: (host, port) => {
-      if (!hasPort(port)) return false;
+    overlaps: (host, first, last) => {
+      if (!hasPort(first, last)) return false;
       // Every address is more than any one of them: it is only allowed by name, that of IPv6 being for both families.
       if (host === "" || host === "::") return every === "::";
       if (host === "0.0.0.0") return every === "0.0.0.0" || every === "::";

@@ -65,6 +65,21 @@ describe("a connection leads to", () => {
     expect((await vms[1].flow()).remoteAddress).toBe(CONTAINER);
   });
 
+  test("the VM that is named beforehand", () => {
+    const { forwarder } = makeForwarder();
+    const target = { address: null, port: 2375 };
+    expect(forwarder.vmOf(target)).toBeNull();
+    const vms = [new FakeVm({}, null), new FakeVm({}, "192.168.65.4"), new FakeVm({}, "192.168.65.5")];
+    for (const [index, vm] of vms.entries()) {
+      vm.name = `vm${index}`;
+      forwarder.attach(vm);
+    }
+    const byAddress = { address: parseIpv4("192.168.65.5"), port: 22 };
+    expect([target, byAddress].map((to) => forwarder.vmOf(to))).toEqual(["vm1", "vm2"]);
+    const socket = { server: byAddress, user: "core", path: "/run/docker.sock", identity: "/key" };
+    expect(forwarder.vmOf(socket)).toBe("vm2");
+  });
+
   test("the next VM once the first has gone", async () => {
     const { forwarder } = makeForwarder();
     const forward = await listen(forwarder, rule());

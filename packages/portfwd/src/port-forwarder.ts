@@ -159,6 +159,16 @@ export class PortForwarder {
   }
 
   /**
+   * Says why the user of this host may listen on none of some ports of an address, by the policy that holds now.
+   *
+   * @param host - an IP address; empty for every address.
+   * @returns null when one of them may be listened on.
+   */
+  whyRefused(host: string, firstPort: number, lastPort: number): string | null {
+    return this.#settings.policy?.whyRefused(host, firstPort, lastPort) ?? null;
+  }
+
+  /**
    * Opens a stream into the guest, as a forward does for its clients. It may end in one direction and go on in the other.
    *
    * @throws when no VM with a known address is attached, or the guest does not take it.
@@ -173,6 +183,11 @@ export class PortForwarder {
     }
     const localAddress = this.#settings.gateway;
     return await openGuestStream(attached, { localAddress, localPort: 0, remoteAddress, remotePort: to.port });
+  }
+
+  /** The name of the VM that {@link connect} would lead into now; null when there is none. */
+  vmOf(to: GuestTarget | GuestSocket): string | null {
+    return this.#findVm(isGuestSocket(to) ? to.server.address : to.address)?.vm.name ?? null;
   }
 
   /** Lets connections lead to a VM, until it is detached. */

@@ -1,7 +1,6 @@
 import { formatIpv4, type Ipv4 } from "@hostd/stack";
-import { type Clock, FlowStream } from "@hostd/streams";
+import { after, type Clock, FlowStream } from "@hostd/streams";
 import type { ClientChannel, ParsedKey, PublicKeyAuthMethod, Client as SshClient } from "ssh2";
-import { after } from "./after.ts";
 import type { ForwardVm } from "./attached-vm.ts";
 import type { GuestSocket } from "./forward-rule.ts";
 import { type HostKeys, readKnownHosts } from "./known-hosts.ts";

@@ -1,4 +1,4 @@
-import { after } from "./after.ts";
+import { after } from "@hostd/streams";
 import type { AttachedVm, VmConnection } from "./attached-vm.ts";
 import type { GuestSocket } from "./forward-rule.ts";
 import type { SshChannel } from "./ssh-channel.ts";

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
+import { parseIpv4 } from "@hostd/stack";
 import { describe, expect, test } from "vitest";
 import type { FakeGuestOptions, PlayedFlow } from "../../streams/src/testing/fake-tcp.ts";
 import { readAll } from "../../streams/src/testing/host-server.ts";
@@ -95,6 +96,17 @@ describe("a connection", () => {
       expect(logger.lines).toMatchObject([{ level: "debug", fields: { guest: "80", reason } }]);
     },
   );
+
+  test("that a container does not take is logged with the container's name", async () => {
+    const { forward, logger, vm } = await open({ answers: false });
+    const address = parseIpv4("172.17.0.2");
+    vm.containers.set(address, "web");
+    forward.retarget({ address, port: 80 });
+    const socket = dialForward(forward);
+    (await vm.flow()).disappear("refused");
+    expect(await failure(socket)).toBe("ECONNRESET");
+    expect(logger.lines).toMatchObject([{ fields: { guest: "172.17.0.2:80", container: "web", reason: "refused" } }]);
+  });
 
   test("whose client is gone by the time of the guest's answer is reset in the guest", async () => {
     const { forward, vm } = await open({ answers: false });

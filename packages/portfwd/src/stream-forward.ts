@@ -100,10 +100,19 @@ export class StreamForward implements Forward, ConnectionOwner {
   }
 
   retarget(to: GuestTarget | null): void {
+    const { to: before } = this.#rule;
+    const isSame = to !== null && !isGuestSocket(before) && before.address === to.address && before.port === to.port;
+    if (isSame && this.#isLed) return;
     this.#isLed = to !== null;
-    if (to === null) return;
-    this.#rule = { ...this.#rule, to };
-    for (const client of this.#context.waiting.takeAll(this)) this.connect(client);
+    if (to !== null) this.#rule = { ...this.#rule, to };
+    // Where they are dialled nobody may answer any more, as at the old address of a container, for minutes.
+    const clients = this.#context.waiting.takeAll(this);
+    for (const [connection, client] of [...this.#pending]) {
+      this.#pending.delete(connection);
+      connection.reset();
+      clients.push(client);
+    }
+    for (const client of clients) this.connect(client);
   }
 
   async close({ keepConnections = false }: { readonly keepConnections?: boolean } = {}): Promise<void> {
@@ -171,8 +180,11 @@ export class StreamForward implements Forward, ConnectionOwner {
     resetSocket(client.socket);
     if (reason === "refused") this.#statistics.refused++;
     else this.#statistics.failed++;
+    const { to } = this.#rule;
+    const address = isGuestSocket(to) ? null : to.address;
+    const container = address === null ? null : (connection.attached.vm.containerAt?.(address) ?? null);
     this.#context.logger.debug(
-      { listen: this.#name, guest: formatTarget(this.#rule.to), reason },
+      { listen: this.#name, guest: formatTarget(to), ...(container === null ? {} : { container }), reason },
       "the guest did not take a connection",
     );
   }

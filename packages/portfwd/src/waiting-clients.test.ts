@@ -253,6 +253,25 @@ describe("a forward that is to lead somewhere else", () => {
     expect(clock.timers).toBe(0);
   });
 
+  test("dials the new place for clients whom the old one has not answered", async () => {
+    const { forward, forwarder } = await open();
+    const vm = new FakeVm({ answers: false });
+    forwarder.attach(vm);
+    const [old, place] = ["172.17.0.4", "172.17.0.2"].map(parseIpv4);
+    forward.retarget({ address: old, port: 80 });
+    const socket = dialForward(forward);
+    const silent = await vm.flow();
+    expect(silent).toMatchObject({ remoteAddress: old, remotePort: 80 });
+    forward.retarget({ address: place, port: 80 });
+    const flow = await vm.flow(2);
+    expect(flow).toMatchObject({ remoteAddress: place, remotePort: 80 });
+    expect(silent.closeReason).toBe("aborted");
+    flow.establish();
+    socket.write("hello");
+    await flow.until(() => flow.receivedBytes === 5);
+    expect(forward.stats()).toMatchObject({ open: 1, pending: 0, failed: 0 });
+  });
+
   test("keeps the connections that are open", async () => {
     const { forward, forwarder } = await open();
     const vm = new FakeVm();

@@ -1,4 +1,4 @@
-export { type Clock, systemClock } from "./clock.ts";
+export { after, type Clock, systemClock } from "./clock.ts";
 export { FailureLog, type Logger } from "./failure-log.ts";
 export { FlowStream } from "./flow-stream.ts";
 export { type IdleEntry, IdleTable, type IdleTableOptions } from "./idle-table.ts";

@@ -1,5 +1,5 @@
 import type { GuestFlow } from "@hostd/egress";
-import { parseIpv4 } from "@hostd/stack";
+import { type Ipv4, parseIpv4 } from "@hostd/stack";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { endedFlowSchema, type FlowListReport, flowListSchema } from "../control/flow-report.ts";
 import type { VmSession } from "../vm-session.ts";
@@ -8,6 +8,7 @@ import { RequestError } from "./problem.ts";
 
 const GUEST = parseIpv4("192.168.65.3");
 const PEER = parseIpv4("203.0.113.5");
+const CONTAINER = parseIpv4("172.17.0.2");
 const GATEWAY = parseIpv4("192.168.65.1");
 
 beforeEach(() => void vi.spyOn(performance, "now").mockReturnValue(100_000));
@@ -55,6 +56,7 @@ function open(...vms: FakeVm[]) {
       endEchoFlow: (...flow: unknown[]) => ended.push([name, "echo", ...flow]),
     },
     forwarded: { connections: new Set() },
+    containerAt: (address: Ipv4) => (address === CONTAINER ? "web" : null),
   }));
   // Only what is asked of them is there.
   const routes = flowRoutes({ vms: () => sessions as unknown as readonly VmSession[] });
@@ -77,6 +79,7 @@ describe("a connection", () => {
           id: "tcp/192.168.65.3:40000/203.0.113.5:443",
           ...{ vm: "one", protocol: "tcp", direction: "out", client: null, state: "ESTABLISHED" },
           guest: { address: "192.168.65.3", port: 40_000 },
+          container: null,
           remote: { address: "203.0.113.5", port: 443 },
           ...{ ageSeconds: 60, idleSeconds: 29.5, bytesFromGuest: 2 ** 33, bytesToGuest: 5 },
           ...{ retransmissions: 3, roundTripMilliseconds: 1.235 },
@@ -102,7 +105,7 @@ describe("a flow without a connection", () => {
     const { flows } = open({ udp: [guestFlow()], echo: [guestFlow({ peerPort: 0, openedAt: 80_000 })] }).list();
     const same = {
       ...{ vm: "one", direction: "out", client: null, state: null, retransmissions: null, roundTripMilliseconds: null },
-      ...{ guest: { address: "192.168.65.3", port: 7 }, bytesFromGuest: 10, bytesToGuest: 20 },
+      ...{ guest: { address: "192.168.65.3", port: 7 }, container: null, bytesFromGuest: 10, bytesToGuest: 20 },
     };
     expect(flows).toEqual([
       {
@@ -114,6 +117,22 @@ describe("a flow without a connection", () => {
         ...{ ...same, id: "icmp/192.168.65.3:7", protocol: "icmp", remote: { address: "203.0.113.5", port: null } },
         ...{ ageSeconds: 20, idleSeconds: 10.5 },
       },
+    ]);
+  });
+});
+
+describe("the guest's end", () => {
+  it("is named where it is a container, whatever the flow is", () => {
+    const { flows } = open({
+      connections: [connection({ remoteAddress: CONTAINER }), connection({ remoteAddress: CONTAINER, isActive: true })],
+      udp: [guestFlow({ guestAddress: CONTAINER })],
+      echo: [guestFlow({ guestAddress: CONTAINER })],
+    }).list();
+    expect(flows.map(({ direction, guest, container }) => [direction, guest.address, container])).toEqual([
+      ["out", "172.17.0.2", "web"],
+      ["out", "172.17.0.2", "web"],
+      ["out", "172.17.0.2", "web"],
+      ["in", "172.17.0.2", "web"],
     ]);
   });
 });

@@ -3,6 +3,7 @@ import type { Control } from "../control/control.ts";
 import { dnsRoutes } from "../dns/api.ts";
 import { captureRoutes } from "./capture-routes.ts";
 import { configRoutes } from "./config-routes.ts";
+import { containerRoutes } from "./container-routes.ts";
 import { daemonRoutes } from "./daemon-routes.ts";
 import { eventRoutes } from "./event-routes.ts";
 import { flowRoutes } from "./flow-routes.ts";
@@ -23,6 +24,7 @@ export function makeRoutes(control: Control): Route[] {
     ...statsRoutes(control),
     metricsRoute(control),
     ...forwardRoutes(control),
+    ...containerRoutes(control),
     ...dnsRoutes(control),
     ...configRoutes(control),
     ...eventRoutes(control),

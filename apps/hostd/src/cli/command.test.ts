@@ -110,7 +110,7 @@ const UP_FLAGS =
   '--help; see "hostd up --help".\n';
 
 const COMMANDS =
-  "The commands are up, demo, check, gvproxy, ps, ports, flows, dns, stats, leases, events, reload, capture, doctor, " +
+  "The commands are up, demo, check, gvproxy, ps, ports, flows, dns, resolve, stats, leases, events, reload, capture, doctor, " +
   'docker-context, docker-config, completion, version; see "hostd --help".\n';
 
 describe("hostd", () => {

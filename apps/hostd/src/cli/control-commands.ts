@@ -122,6 +122,24 @@ Examples:
 
 ${DOCUMENTATION}`;
 
+const RESOLVE_HELP = `
+NAME is that of a running container, Compose's SERVICE.PROJECT, or the id of one
+or its first 12 digits or more. Any other name is looked up as the VM would:
+names in "docker.zone" and all the names of the world.
+
+Exit codes:
+  0  there are addresses, one a line, IPv4 first
+  1  there is none, or no hostd is running
+  2  wrong command line
+
+Examples:
+  hostd resolve web
+  hostd resolve web.shop
+  hostd resolve web.docker.internal
+  hostd resolve www.example.com --json
+
+Documentation: docs/docker.md`;
+
 const DNS_HELP = `
 Examples:
   hostd dns
@@ -160,6 +178,17 @@ export function addControlCommands(program: Command): void {
   addPorts(program);
   addFlows(program);
   addDns(program);
+  askingHostd(
+    program
+      .command("resolve")
+      .summary("print the addresses of a container, or of any name")
+      .description("Prints the addresses of a running container, or those that the VM would find for a name.")
+      .argument("<name>", "a container, or a whole name such as www.example.com")
+      .addOption(vmOption("the VM for which a name is looked up (default: the only one)")),
+    RESOLVE_HELP,
+  ).action(async (name: string, options: ApiOptions & { vm?: string }) => {
+    await (await import("./resolve.ts")).runResolve(name, options);
+  });
   askingHostd(
     program
       .command("stats")

@@ -4,6 +4,7 @@ import { describeDns, describeQuery } from "./dns-text.ts";
 
 const NOTHING: DnsReport = {
   zones: [],
+  containers: null,
   resolver: "servers",
   upstreams: [],
   search: [],
@@ -48,6 +49,7 @@ describe("the name server in words", () => {
           ],
         },
       ],
+      containers: { name: "docker.internal", records: [{ name: "web", type: "A", address: "172.17.0.2", ttl: 0 }] },
       resolver: "system",
       upstreams: [
         { domain: "corp.example", from: "the configuration", servers: [] },
@@ -98,6 +100,8 @@ describe("the name server in words", () => {
       "    m        MX     1 .",
       "    s        SRV    1 2 3 b.test.",
       "    every other name: 10.0.0.9",
+      "  docker.internal (containers, for names that no zone above has)",
+      "    web  0  A  172.17.0.2",
       "",
       "Hosts file: /etc/hosts, 1 name",
       "Search domains: a.test, b.test",

@@ -4,7 +4,7 @@ import { alignRows, counted } from "./table.ts";
 
 /** The zones, the name servers and the figures. */
 export function describeDns(report: DnsReport): string {
-  const { zones, upstreams, resolver, search, cache, hosts, vms } = report;
+  const { zones, containers, upstreams, resolver, search, cache, hosts, vms } = report;
   const servers = upstreams.flatMap(({ domain, from, servers: all }) => {
     const domainText = domain === "" ? "(every other name)" : domain;
     if (all.length === 0) return [[domainText, "none", "-", "-", "-", "-", from]];
@@ -24,6 +24,12 @@ export function describeDns(report: DnsReport): string {
       ...alignRows(records.map(recordRow), { indent: 4 }),
       ...(defaultAddress === undefined ? [] : [`    every other name: ${defaultAddress}`]),
     ]),
+    ...(containers === null
+      ? []
+      : [
+          `  ${containers.name} (containers, for names that no zone above has)`,
+          ...alignRows(containers.records.map(recordRow), { indent: 4 }),
+        ]),
     "",
     `Hosts file: ${hosts === null ? "none" : `${hosts.path}, ${counted(hosts.names, "name")}`}`,
     `Search domains: ${search.length === 0 ? "none" : search.join(", ")}`,

@@ -66,6 +66,7 @@ export async function runDockerConfig(options: DockerConfigOptions): Promise<voi
     host: formatIpv4(hostd.host),
     mtu: hostd.mtu,
     sources: hostd.egress.sources,
+    reach: hostd.docker.reach,
     upstream: formatEngine(hostd.docker.upstream),
   };
   const { masquerade } = options;

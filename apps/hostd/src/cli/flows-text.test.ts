@@ -9,6 +9,7 @@ const TCP: FlowReport = {
   protocol: "tcp",
   direction: "out",
   guest: { address: "192.168.65.3", port: 40000 },
+  container: null,
   remote: { address: "93.184.215.14", port: 443 },
   client: null,
   state: "ESTABLISHED",
@@ -75,6 +76,15 @@ describe("describeFlows", () => {
       "[::1]:2",
       "unix",
     ]);
+  });
+
+  it("names the containers where there are any", () => {
+    const named = { ...UDP, id: "udp/172.17.0.2:50000", container: "web" };
+    const [titles, first, second] = describeFlows({ total: 2, flows: [TCP, named] });
+    const start = titles.indexOf("CONTAINER");
+    expect([first, second].map((line) => line.slice(start, line.indexOf(" ", start)))).toEqual(["-", "web"]);
+    expect(describeFlows({ total: 2, flows: [TCP, named] }, { ...PLAIN, width: 80 })[0]).not.toContain("CONTAINER");
+    expect(describeFlows({ total: 1, flows: [TCP] })[0]).not.toContain("CONTAINER");
   });
 
   it("names the VMs where there are several", () => {

@@ -4,11 +4,15 @@ import { type Column, counted, formatAge, formatBytes, formatCount, formatTable,
 
 export function describeFlows({ total, flows }: FlowListReport, style?: TableStyle): string[] {
   if (flows.length === 0) return ["There are no flows."];
+  const hasContainers = flows.some(({ container }) => container !== null);
   const hasClients = flows.some(({ client }) => client !== null);
   const hasSeveralVms = flows.some(({ vm }) => vm !== flows[0].vm);
   const columns: Column<FlowReport>[] = [
     { title: "ID", cell: flowText },
     ...(hasSeveralVms ? [{ title: "VM", cell: ({ vm }: FlowReport) => vm, isOptional: true } as const] : []),
+    ...(hasContainers
+      ? [{ title: "CONTAINER", cell: ({ container }: FlowReport) => container ?? "-", isOptional: true } as const]
+      : []),
     ...(hasClients ? [{ title: "CLIENT", cell: clientText, isOptional: true } as const] : []),
     { title: "STATE", cell: ({ state }) => state ?? "-" },
     { title: "AGE", cell: ({ ageSeconds }) => formatAge(ageSeconds), isRight: true },

@@ -3,12 +3,13 @@
 import type { ServerAddress } from "@hostd/dns";
 import { formatListen, isGuestSocket, isSocketPath } from "@hostd/portfwd";
 import { formatIpv4, type Ipv4, type Ipv4Network, networkBroadcast, networkContains } from "@hostd/stack";
+import { DHCP_RANGE_MAX } from "./defaults.ts";
 import { formatEndpoint } from "./endpoint.ts";
 import { expandForward, type GuestPorts, whyMismatched } from "./forward.ts";
 import { type KeyPath, valueAt } from "./keys.ts";
 import { type ConfigProblem, type Label, problemAt } from "./problems.ts";
 import type { HostdConfig } from "./resolve.ts";
-import { DHCP_RANGE_MAX, type Settings } from "./schema.ts";
+import type { Settings } from "./schema.ts";
 import { formatNetwork, macText, readMac } from "./values.ts";
 
 /** Reports everything in a configuration that does not go together. */

@@ -72,14 +72,16 @@ function zoneToData({ name, records, defaultAddress }: ConfigZone) {
 }
 
 function dockerToData({ docker }: HostdConfig) {
-  const { listen, upstream, defaultAddress, forbiddenMounts, hostGateway } = docker;
+  const { listen, upstream, defaultAddress, reach, forbiddenMounts, hostGateway, zone } = docker;
   return {
     listen: listen === undefined ? "none" : formatSocketAddress(listen),
     upstream: formatEngine(upstream),
     ...("user" in upstream ? keyToData(upstream) : {}),
     defaultAddress: defaultAddress === "" ? "all" : defaultAddress,
+    reach,
     forbiddenMounts: [...forbiddenMounts],
     hostGateway,
+    ...(zone === undefined ? {} : { zone }),
   };
 }
 

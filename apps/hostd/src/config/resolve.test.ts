@@ -80,6 +80,7 @@ describe("defaults", () => {
         listen: "none",
         upstream: "tcp://vm:2375",
         defaultAddress: "all",
+        reach: "container",
         forbiddenMounts: [],
         hostGateway: true,
       },
@@ -206,8 +207,10 @@ describe("values", () => {
         identity: "~/key",
         knownHosts: "hosts",
         defaultAddress: "loopback",
+        reach: "vm",
         forbiddenMounts: ["/etc"],
         hostGateway: false,
+        zone: "docker.internal",
       },
       guestApi: { enabled: true, allow: [] },
       state: "/var/lib/hostd",
@@ -309,8 +312,10 @@ describe("values", () => {
         knownHosts: `${process.cwd()}/hosts`,
       },
       defaultAddress: "127.0.0.1",
+      reach: "vm",
       forbiddenMounts: ["/etc"],
       hostGateway: false,
+      zone: "docker.internal",
     });
     expect(config.guestApi).toEqual({ enabled: true, allow: [] });
     expect(config.vpnkitApi).toEqual({ transport: "unix", path: "/run/vpnkit.sock" });
@@ -333,6 +338,25 @@ describe("values", () => {
       "qemu: tcp://0.0.0.0:1 is reachable from other machines, and whoever connects is on the guest network " +
         "without a password: listen on 127.0.0.1 or a Unix socket instead",
     );
+  });
+
+  it("warn when a domain is for containers that hostd does not know", () => {
+    expect(configWarnings(parse({ docker: { zone: "docker.internal" } }))).toEqual([
+      "docker.zone: without docker.listen hostd does not know the containers, and answers none of their names",
+    ]);
+    expect(configWarnings(parse({ docker: { listen: "/run/docker.sock", zone: "docker.internal" } }))).toEqual([]);
+  });
+
+  it("warn when containers' answers are dropped, and only then", () => {
+    const docker = { listen: "/run/docker.sock" };
+    const egress = { sources: "leased" };
+    expect(configWarnings(parse({ docker, egress }))).toEqual([
+      "egress.sources: with `leased` hostd drops what containers answer from their own addresses, so that their published " +
+        "ports stay silent: set it to `shown`, or docker.reach to `vm`",
+    ]);
+    for (const input of [{ docker }, { egress }, { docker: { ...docker, reach: "vm" }, egress }]) {
+      expect(configWarnings(parse(input))).toEqual([]);
+    }
   });
 });
 
@@ -446,6 +470,11 @@ describe("a value that does not fit is named with what is allowed", () => {
       `docker.upstream: "tcp://host:1" is not ${ENGINE_FORM} ("host" is not an IPv4 address)`,
     ],
     [{ docker: { upstream: "tcp://vm:0" } }, `docker.upstream: "tcp://vm:0" is not ${ENGINE_FORM} (the port is 0)`],
+    [
+      { docker: { zone: "a..b" } },
+      'docker.zone: "a..b" is not a domain name such as vm.internal (the label "" does not fit)',
+    ],
+    [{ docker: { reach: "host" } }, 'docker.reach: "host" is not one of container, vm'],
     [
       { docker: { forbiddenMounts: ["etc"] } },
       'docker.forbiddenMounts[0]: "etc" is not an absolute path such as /etc (it is not absolute)',

@@ -6,6 +6,9 @@ import type { NameAlias, ServerAddress } from "@hostd/dns";
 import type { BindRange } from "@hostd/portfwd";
 import type { CongestionAlgorithm, Ipv4, Ipv4Network, Mac } from "@hostd/stack";
 import { Check, checkConfig, type GivenLayer, usableRange } from "./checks.ts";
+import { DEFAULTS, DHCP_RANGE_MAX } from "./defaults.ts";
+import type { ResolverKind } from "./dns-schema.ts";
+import type { Reach } from "./docker-schema.ts";
 import { type Endpoint, formatEndpoint, isLoopbackHost, type UnixAddress } from "./endpoint.ts";
 import { type EngineAddress, engineAddress } from "./engine.ts";
 import {
@@ -17,18 +20,10 @@ import {
   processEnvironment,
 } from "./environment.ts";
 import { type ForwardSpec, readDefaultHost } from "./forward.ts";
+import type { Sources } from "./network-schema.ts";
 import { ConfigError, type ConfigProblem, type Label, schemaProblems } from "./problems.ts";
-import {
-  DEFAULTS,
-  DHCP_RANGE_MAX,
-  type ForwardSource,
-  type LogFormat,
-  type LogLevel,
-  type ResolverKind,
-  type Settings,
-  type Sources,
-  settingsSchema,
-} from "./schema.ts";
+import type { ForwardSource } from "./publish-schema.ts";
+import { type LogFormat, type LogLevel, type Settings, settingsSchema } from "./schema.ts";
 import { readMac, readSubnet } from "./values.ts";
 import { type ConfigZone, readZones } from "./zones.ts";
 
@@ -127,8 +122,12 @@ export interface HostdConfig {
     readonly upstream: EngineAddress;
     /** Where a port without an address listens; empty for every address. */
     readonly defaultAddress: string;
+    /** Where published ports lead. */
+    readonly reach: Reach;
     readonly forbiddenMounts: readonly string[];
     readonly hostGateway: boolean;
+    /** The domain of the containers' names; undefined for none. */
+    readonly zone: string | undefined;
   };
   /** gvproxy's API inside of the VM. */
   readonly guestApi: { readonly enabled: boolean; readonly allow: readonly BindRange[] };
@@ -203,6 +202,17 @@ export function configWarnings(config: HostdConfig): string[] {
     }
   }
   if (config.qemu.length === 0) warnings.push("qemu: the list is empty, so no VM can attach");
+  if (config.docker.listen === undefined && config.docker.zone !== undefined) {
+    warnings.push(
+      "docker.zone: without docker.listen hostd does not know the containers, and answers none of their names",
+    );
+  }
+  if (config.docker.listen !== undefined && config.docker.reach === "container" && config.egress.sources === "leased") {
+    warnings.push(
+      "egress.sources: with `leased` hostd drops what containers answer from their own addresses, so that their published " +
+        "ports stay silent: set it to `shown`, or docker.reach to `vm`",
+    );
+  }
   return warnings;
 }
 
@@ -347,8 +357,10 @@ function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: H
       listen: docker.listen ?? undefined,
       upstream: engineAddress(docker),
       defaultAddress: docker.defaultAddress ?? "",
+      reach: docker.reach ?? DEFAULTS.dockerReach,
       forbiddenMounts: docker.forbiddenMounts ?? [],
       hostGateway: docker.hostGateway ?? true,
+      zone: docker.zone,
     },
     guestApi: { enabled: guestApi.enabled ?? false, allow: guestApi.allow ?? [{ ...ANY, firstPort: 1024 }] },
     state: settings.state ?? defaultStateFolder(environment),

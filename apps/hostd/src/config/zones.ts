@@ -2,8 +2,8 @@
 
 import { isIPv4 } from "node:net";
 import { type RecordData, type RecordOwner, Zones } from "@hostd/dns";
+import type { RecordSettings, RecordType, ZoneSettings } from "./dns-schema.ts";
 import type { KeyPath } from "./keys.ts";
-import type { RecordSettings, RecordType, ZoneSettings } from "./schema.ts";
 
 /** A record of a zone of the configuration, as `@hostd/dns` takes it. */
 export type ConfigRecord = RecordOwner & { readonly ttl?: number } & (

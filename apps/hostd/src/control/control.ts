@@ -4,6 +4,7 @@ import type { PortForwarder } from "@hostd/portfwd";
 import type { LeaseTable } from "@hostd/stack";
 import type { HostdConfig } from "../config/resolve.ts";
 import type { DnsService } from "../dns/service.ts";
+import type { ContainerNames } from "../docker/container-names.ts";
 import type { ForwardBook } from "../forwards/forward-book.ts";
 import type { Logger } from "../logging.ts";
 import type { VmSession } from "../vm-session.ts";
@@ -25,6 +26,7 @@ export interface Control {
   readonly logger: Logger;
   readonly leases: LeaseTable;
   readonly dns: DnsService;
+  readonly containers: ContainerNames;
   readonly forwarder: PortForwarder;
   readonly forwards: ForwardBook;
   readonly events: EventHub;

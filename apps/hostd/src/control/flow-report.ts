@@ -33,6 +33,12 @@ export const flowReportSchema = z.strictObject({
       port: port("Its port; the identifier of echo requests"),
     })
     .describe("The guest's end"),
+  container: z
+    .string()
+    .nullable()
+    .describe(
+      "The name of the container that has the guest's address; null for the VM's own, and where it is not known",
+    ),
   remote: z
     .strictObject({
       address: ipv4Address("Its address"),

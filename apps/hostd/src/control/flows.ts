@@ -16,11 +16,14 @@ export interface Flow {
   end(): void;
 }
 
-/** What is needed of a VM. */
-export type FlowVm = Pick<VmSession, "name" | "stack" | "egress" | "forwarded">;
+/** What is needed of a VM to count its flows. */
+export type CountedVm = Pick<VmSession, "stack" | "egress" | "forwarded">;
+
+/** What is needed of a VM to list them. */
+export type FlowVm = CountedVm & Pick<VmSession, "name" | "containerAt">;
 
 /** How many flows a VM has of each protocol, as {@link flowsOf} lists them. */
-export function countFlows({ stack, egress, forwarded }: FlowVm): Record<FlowProtocol, number> {
+export function countFlows({ stack, egress, forwarded }: CountedVm): Record<FlowProtocol, number> {
   const { udp, icmp } = egress.stats();
   let datagramFlows = 0;
   for (const connection of forwarded.connections) if (connection instanceof DatagramFlow) datagramFlows++;
@@ -28,7 +31,7 @@ export function countFlows({ stack, egress, forwarded }: FlowVm): Record<FlowPro
 }
 
 /** How many connections of published ports and sockets lead into a VM. */
-export function countForwardedConnections({ forwarded }: Pick<FlowVm, "forwarded">): number {
+export function countForwardedConnections({ forwarded }: Pick<CountedVm, "forwarded">): number {
   let count = 0;
   for (const connection of forwarded.connections) if (!(connection instanceof DatagramFlow)) count++;
   return count;
@@ -78,11 +81,12 @@ export function* flowsOf(vm: FlowVm): Generator<Flow> {
 }
 
 function reportConnection(
-  { name, stack }: FlowVm,
+  vm: FlowVm,
   connection: TcpConnection,
   relayed: RelayedConnection | null,
   now: number,
 ): FlowReport {
+  const { name, stack } = vm;
   const { localAddress, localPort, remoteAddress, remotePort, openedAt, roundTrip } = connection;
   const lastUsed = Math.max(openedAt, connection.heardAt, connection.lastSentAt);
   const own = stack.address === localAddress ? "own" : "out";
@@ -92,6 +96,7 @@ function reportConnection(
     protocol: "tcp",
     direction: connection.isActive ? "in" : own,
     guest: { address: formatIpv4(remoteAddress), port: remotePort },
+    container: vm.containerAt(remoteAddress),
     remote: { address: formatIpv4(localAddress), port: localPort },
     client: relayed === null ? null : reportClient(relayed),
     // A SYN that waits for the host's answer has been received.
@@ -109,28 +114,30 @@ function reportClient({ client: { address, port } }: RelayedConnection): FlowRep
   return { address, port: address === "" ? null : port };
 }
 
-function reportGuestFlow({ name }: FlowVm, protocol: "udp" | "icmp", flow: GuestFlow, now: number): FlowReport {
+function reportGuestFlow(vm: FlowVm, protocol: "udp" | "icmp", flow: GuestFlow, now: number): FlowReport {
   const { guestAddress, guestPort, peerAddress, peerPort } = flow;
   return {
     id: `${protocol}/${endText(guestAddress, guestPort)}`,
-    vm: name,
+    vm: vm.name,
     protocol,
     direction: "out",
     guest: { address: formatIpv4(guestAddress), port: guestPort },
+    container: vm.containerAt(guestAddress),
     remote: { address: formatIpv4(peerAddress), port: protocol === "udp" ? peerPort : null },
     client: null,
     ...reportUse(flow, now),
   };
 }
 
-function reportDatagramFlow({ name }: FlowVm, flow: DatagramFlow, now: number): FlowReport {
+function reportDatagramFlow(vm: FlowVm, flow: DatagramFlow, now: number): FlowReport {
   const { target, source, sourcePort, client } = flow;
   return {
     id: `udp/${endText(target.address, target.port)}/${endText(source, sourcePort)}`,
-    vm: name,
+    vm: vm.name,
     protocol: "udp",
     direction: "in",
     guest: { address: formatIpv4(target.address), port: target.port },
+    container: vm.containerAt(target.address),
     remote: { address: formatIpv4(source), port: sourcePort },
     client: { address: client.address, port: client.port },
     ...reportUse(flow, now),

@@ -2,7 +2,7 @@
 import { formatIpv4, formatMac, type StackStatistics } from "@hostd/stack";
 import * as z from "zod";
 import type { VmSession } from "../vm-session.ts";
-import { countFlows, countForwardedConnections, type FlowVm } from "./flows.ts";
+import { type CountedVm, countFlows, countForwardedConnections } from "./flows.ts";
 import { count, ipv4Address, macAddress, type Reported, time } from "./report-schema.ts";
 
 /** Frames that were dropped, by reason; each is in one of them. */
@@ -57,7 +57,7 @@ export type LinkReport = Reported<typeof linkSchema>;
 export type VmReport = Reported<typeof vmReportSchema>;
 
 /** What is needed of a VM. */
-export type ReportedVm = FlowVm & Pick<VmSession, "endpoint" | "mac" | "address" | "attachedAt">;
+export type ReportedVm = CountedVm & Pick<VmSession, "name" | "endpoint" | "mac" | "address" | "attachedAt">;
 
 export function vmReport(vm: ReportedVm): VmReport {
   const { name, endpoint, mac, address, attachedAt, stack } = vm;

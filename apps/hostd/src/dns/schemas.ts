@@ -114,6 +114,9 @@ const serverSchema = z.strictObject({
 
 export const dnsSchema = z.strictObject({
   zones: z.array(zoneSchema).describe("In the order in which they are asked"),
+  containers: zoneSchema
+    .nullable()
+    .describe("The names of containers, where no zone has records for a name; null without docker.zone"),
   resolver: z.enum(["servers", "system"]).describe("Who is asked for addresses and for names of addresses"),
   upstreams: z
     .array(

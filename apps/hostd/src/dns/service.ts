@@ -11,6 +11,7 @@ import {
   LoopCheck,
   newQuery,
   type QueryContext,
+  type QueryObserver,
   type QueryResolver,
   Resolver,
   type Route,
@@ -27,6 +28,7 @@ import {
 } from "@hostd/dns";
 import { formatIpv4 } from "@hostd/stack";
 import type { HostdConfig } from "../config/resolve.ts";
+import type { ContainerNames } from "../docker/container-names.ts";
 import type { Logger } from "../logging.ts";
 import type { DnsQueryReport, DnsRecordReport, DnsReport, DnsZoneReport } from "./report.ts";
 
@@ -44,9 +46,16 @@ interface Resolving {
   readonly resolver: Resolver;
 }
 
+/** The names of containers. */
+interface ContainerNamesZone {
+  readonly zone: Zone | null;
+  readonly isFor: ((context: QueryContext) => boolean) | undefined;
+}
+
 /** What all VMs share of the name server. */
 export class DnsService {
   readonly #logger: Logger;
+  readonly #observer: QueryObserver;
   /** What is asked by the servers of all VMs, whatever the configuration is. */
   readonly #current: QueryResolver = {
     resolve: (...parameters) => this.#resolving.resolver.resolve(...parameters),
@@ -55,11 +64,14 @@ export class DnsService {
   readonly #added = new Zones();
   /** Zones of the configuration that were removed while hostd runs. */
   readonly #removed: { readonly name: string; readonly link: string | undefined }[] = [];
+  #containers: ContainerNamesZone = { zone: null, isFor: undefined };
   #config: HostdConfig;
   #resolving: Resolving;
 
-  constructor(config: HostdConfig, logger: Logger) {
+  /** @param containers - names who asks, in the log. */
+  constructor(config: HostdConfig, logger: Logger, containers: Pick<ContainerNames, "nameAt">) {
     this.#logger = logger;
+    this.#observer = queryLog(logger, containers);
     this.#config = config;
     this.#resolving = makeResolving(config, ownZones(config), logger);
   }
@@ -70,6 +82,7 @@ export class DnsService {
     const zones = ownZones(config);
     for (const { name, link } of this.#removed) zones.remove(name, link);
     for (const zone of this.#added.list()) zones.add(zone);
+    zones.setPassing(this.#containers.zone, this.#containers.isFor);
     this.#resolving = makeResolving(config, zones, this.#logger);
     this.#config = config;
     before.resolver.close();
@@ -86,6 +99,7 @@ export class DnsService {
     return new DnsServer({
       resolver: this.#current,
       logger: this.#logger,
+      observer: this.#observer,
       maxForwardedPerSecond: this.#config.dns.maxQueriesPerSecond,
     });
   }
@@ -114,6 +128,25 @@ export class DnsService {
     return true;
   }
 
+  /**
+   * Replaces the zone of the names of containers, which outlives {@link configure}. It is beneath all others, also where it
+   * has the name of one.
+   *
+   * @param zone - null for none.
+   * @param isFor - which clients have it; all unless given.
+   * @throws {RangeError} when something in it does not fit; then nothing has changed.
+   */
+  setContainers(zone: Zone | null, isFor?: (context: QueryContext) => boolean): void {
+    this.#resolving.resolver.zones.setPassing(zone, isFor);
+    this.#containers = { zone, isFor };
+  }
+
+  /** Whether the VM named `link` is answered with a container when it looks up `name`, a whole name in lower case. */
+  hasContainer(name: string, link: string): boolean {
+    const context = { link, client: this.#config.gateway, vmAddress: null };
+    return this.#resolving.resolver.zones.isPassing(name, context);
+  }
+
   /** What is there, and how it has been doing. */
   report(): Omit<DnsReport, "vms"> {
     const { dns } = this.#config;
@@ -121,6 +154,7 @@ export class DnsService {
     const { zones, cache } = resolver;
     return {
       zones: zones.list().map(zoneReport),
+      containers: zones.passing === null ? null : zoneReport(zones.passing),
       resolver: dns.resolver,
       upstreams: forwarder.report(),
       search: [...(this.#config.dhcp.search ?? this.searchDomains)],
@@ -139,7 +173,7 @@ export class DnsService {
     const { resolver, forwarder } = this.#resolving;
     const began = performance.now();
     const { message, origin, source } = await resolver.resolve(query, context, "udp", { take: () => true });
-    const milliseconds = Math.round((performance.now() - began) * 1000) / 1000;
+    const milliseconds = rounded(performance.now() - began);
     const { labels, name: shown } = query.question;
     const isSystem = this.#config.dns.resolver === "system" && SYSTEM_TYPES.includes(typeName(type));
     // An alias in a zone leads to another name, whose route this is not.
@@ -164,6 +198,20 @@ export class DnsService {
     this.#resolving.resolver.close();
     this.#resolving.host.close();
   }
+}
+
+/** A line for each query, while lines of that level are written. */
+function queryLog(logger: Logger, containers: Pick<ContainerNames, "nameAt">): QueryObserver {
+  return {
+    isListening: () => logger.isLevelEnabled("debug"),
+    answered: ({ context, milliseconds, ...query }) => {
+      const { link: vm, vmAddress } = context;
+      const client = formatIpv4(context.client);
+      const container = context.client === vmAddress ? null : containers.nameAt(vm, client);
+      const who = { vm, client, ...(container === null ? {} : { container }) };
+      logger.debug({ ...who, ...query, milliseconds: rounded(milliseconds) }, "query answered");
+    },
+  };
 }
 
 function makeResolving(config: HostdConfig, zones: Zones, logger: Logger): Resolving {
@@ -210,6 +258,11 @@ function route(domain: string, servers: readonly ServerAddress[]): Route {
 
 function cacheOptions({ entries, megabytes, staleSeconds }: HostdConfig["dns"]["cache"]): AnswerCacheOptions {
   return { maxEntries: entries, maxBytes: megabytes * 1024 * 1024, staleTime: staleSeconds * 1000 };
+}
+
+/** To microseconds. */
+function rounded(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
 }
 
 function zoneReport({ name, link, defaultAddress, records }: Zone): DnsZoneReport {

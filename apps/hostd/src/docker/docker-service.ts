@@ -3,23 +3,28 @@ import { connect } from "node:net";
 import type { Duplex } from "node:stream";
 import {
   type Answered,
+  ContainerDirectory,
   CreatePolicy,
   DockerProxy,
   EngineClient,
+  EngineWatch,
   type Interceptor,
   PortKeeper,
-  type PortReport,
   PortReservations,
   parseApiPath,
   readApiCall,
 } from "@hostd/docker";
-import type { PortForwarder } from "@hostd/portfwd";
+import type { PortForwarder, SocketPath } from "@hostd/portfwd";
 import { formatIpv4 } from "@hostd/stack";
 import { type EngineAddress, formatEngine } from "../config/engine.ts";
 import type { HostdConfig } from "../config/resolve.ts";
+import type { DnsService } from "../dns/service.ts";
 import type { ForwardBook } from "../forwards/forward-book.ts";
 import type { Logger } from "../logging.ts";
+import type { ContainerNames } from "./container-names.ts";
+import { ContainerZone } from "./container-zone.ts";
 import { ForwardPublisher } from "./port-publisher.ts";
+import { portRule } from "./port-rules.ts";
 
 /** The longest body of a request that makes something, in bytes. */
 const MAX_BODY = 8 * 1024 * 1024;
@@ -30,50 +35,72 @@ export interface DockerServiceOptions {
   readonly path: string;
   readonly forwarder: PortForwarder;
   readonly forwards: ForwardBook;
+  readonly dns: DnsService;
+  /** Who is told whose containers there are. */
+  readonly containers: ContainerNames;
   readonly logger: Logger;
 }
 
-/** The engine in the VM for the Docker clients of this host: its API on a socket, and its containers' ports. */
+/**
+ * The engine in the VM for the Docker clients of this host: its API on a socket, its containers' ports, and their names.
+ */
 export class DockerService {
-  readonly #proxy: DockerProxy;
-  readonly #keeper: PortKeeper;
-  readonly #client: EngineClient;
+  readonly #parts: AsyncDisposableStack;
 
-  private constructor(proxy: DockerProxy, keeper: PortKeeper, client: EngineClient) {
-    this.#proxy = proxy;
-    this.#keeper = keeper;
-    this.#client = client;
+  private constructor(parts: AsyncDisposableStack) {
+    this.#parts = parts;
   }
 
   /** @throws when the socket cannot be listened on. */
-  static async open({ config, path, forwarder, forwards, logger }: DockerServiceOptions): Promise<DockerService> {
-    const { upstream, defaultAddress, forbiddenMounts, hostGateway } = config.docker;
+  static async open(options: DockerServiceOptions): Promise<DockerService> {
+    const { config, path, forwarder, forwards, dns, containers, logger } = options;
+    const { upstream, defaultAddress, reach, forbiddenMounts, hostGateway, zone } = config.docker;
     const dial = () => dialEngine(upstream, forwarder);
     const client = new EngineClient({ dial });
-    const publisher = new ForwardPublisher(forwards, () => defaultAddress);
-    const keeper = new PortKeeper({ client, publisher, logger });
+    const publisher = new ForwardPublisher(forwards, () => defaultAddress, reach);
+    const keeper = new PortKeeper({ client, publisher, logger, reach });
     const reservations = new PortReservations(keeper, logger);
     const policy = new CreatePolicy({
       forbiddenMounts,
+      refusePort: portRule(config.docker, forwarder),
       ...(hostGateway ? { hostGateway: formatIpv4(config.host) } : {}),
     });
     const engine = formatEngine(upstream);
     const intercept = interceptor(policy, reservations);
-    const proxy = await DockerProxy.open({ path, engine, dial, intercept, logger });
-    keeper.start();
+    const proxy = await DockerProxy.open({
+      path,
+      engine,
+      dial,
+      intercept,
+      ...(forbiddenMounts.length > 0 ? { refuseHttp2: "docker.forbiddenMounts cannot be judged in HTTP/2" } : {}),
+      logger,
+    });
+    const isFor = ({ link }: { readonly link: string }) => containers.areIn(link);
+    const names = zone === undefined ? null : new ContainerZone({ name: zone, dns, isFor, logger });
+    const directory: ContainerDirectory = new ContainerDirectory({
+      client,
+      logger,
+      changed: () => names?.update(directory.names),
+    });
+    const vm = () => (isOfHost(upstream) ? undefined : forwarder.vmOf(upstream));
+    containers.use({ address: engine, zone, directory, vm, ports: () => keeper.list() });
+    const watch = new EngineWatch({ client, watchers: [keeper, directory], logger });
+    watch.start();
     logger.info(`the Docker engine at ${engine} is served on unix://${path}`);
-    return new DockerService(proxy, keeper, client);
-  }
-
-  /** The ports of all containers, with those that could not be had. */
-  ports(): readonly PortReport[] {
-    return this.#keeper.list();
+    const parts = new AsyncDisposableStack();
+    // The last is closed first.
+    parts.defer(() => client.close());
+    parts.defer(() => keeper.close());
+    parts.defer(() => directory.close());
+    parts.defer(() => names?.close());
+    parts.defer(() => containers.use(null));
+    parts.defer(() => watch.close());
+    parts.defer(() => proxy.close());
+    return new DockerService(parts);
   }
 
   async close(): Promise<void> {
-    await this.#proxy.close();
-    await this.#keeper.close();
-    this.#client.close();
+    await this.#parts.disposeAsync();
   }
 }
 
@@ -113,8 +140,13 @@ function interceptor(policy: CreatePolicy, reservations: PortReservations): Inte
 }
 
 async function dialEngine(engine: EngineAddress, forwarder: PortForwarder): Promise<Duplex> {
-  if ("user" in engine || !("path" in engine)) return await forwarder.connect(engine);
+  if (!isOfHost(engine)) return await forwarder.connect(engine);
   const socket = connect({ path: engine.path, allowHalfOpen: true });
   await once(socket, "connect");
   return socket;
+}
+
+/** Whether it is a socket of this host, behind which the VM is not known. */
+function isOfHost(engine: EngineAddress): engine is SocketPath {
+  return "path" in engine && !("user" in engine);
 }

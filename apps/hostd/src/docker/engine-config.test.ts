@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   daemonJson,
   type EngineConfigOptions,
+  type EngineNetwork,
   type EngineVersion,
   engineConfig,
   formatEngineVersion,
@@ -10,11 +11,12 @@ import {
   readEngineVersion,
 } from "./engine-config.ts";
 
-const NETWORK = {
+const NETWORK: EngineNetwork = {
   gateway: "192.168.65.1",
   host: "192.168.65.254",
   mtu: 1500,
   sources: "shown",
+  reach: "container",
   upstream: "ssh://core@vm/run/docker.sock",
 };
 const LISTENER = { address: "192.168.65.3", port: 2375, link: "eth0" };
@@ -79,6 +81,12 @@ describe("daemon.json", () => {
     expect(daemonJson(engineConfig({ version: NEWEST_ENGINE, network: NETWORK, masquerade: true }))).toEqual(
       daemonFor("28.2"),
     );
+  });
+
+  it("lets nothing through to containers when hostd does not connect to them", () => {
+    const network: EngineNetwork = { ...NETWORK, reach: "vm" };
+    expect(daemonFor("28.2", { network })).not.toHaveProperty("allow-direct-routing");
+    expect(configFor("28.1", { network }).files.map(({ path }) => path)).toEqual([SYSCTL]);
   });
 
   it("has no key that is newer than the engine", () => {
@@ -205,5 +213,6 @@ describe("the notes", () => {
 
   it("say that containers are not heard when only leased addresses are", () => {
     expect(notesOf({ sources: "leased" })).toContain("egress.sources is leased");
+    expect(notesOf({ sources: "leased", reach: "vm" })).not.toContain("egress.sources");
   });
 });

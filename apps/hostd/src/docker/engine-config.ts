@@ -1,4 +1,5 @@
 /** What a Docker engine in the VM has to be told, so that hostd reaches its containers and they reach this host. */
+import type { Reach } from "../config/docker-schema.ts";
 
 /** The release of an engine. */
 export interface EngineVersion {
@@ -45,6 +46,8 @@ export interface EngineNetwork {
   readonly mtu: number;
   /** `egress.sources`. */
   readonly sources: string;
+  /** `docker.reach`: whether hostd connects to the containers' own addresses. */
+  readonly reach: Reach;
   /** `docker.upstream`. */
   readonly upstream: string;
 }
@@ -124,7 +127,7 @@ export function daemonJson({ settings }: EngineConfig): Readonly<Record<string, 
 }
 
 function networkSettings({ version, network, masquerade }: EngineConfigOptions): EngineSetting[] {
-  const { gateway, host, mtu } = network;
+  const { gateway, host, mtu, reach } = network;
   const bridge = bridgeOptions({ network, masquerade });
   const gatewayReason = "host-gateway, as in --add-host x:host-gateway, is this host and not the VM";
   return [
@@ -132,7 +135,7 @@ function networkSettings({ version, network, masquerade }: EngineConfigOptions):
     knows(version, "host-gateway-ips")
       ? { key: "host-gateway-ips", value: [host], reason: gatewayReason }
       : { key: "host-gateway-ip", value: host, reason: gatewayReason },
-    ...(knows(version, "allow-direct-routing")
+    ...(reach === "container" && knows(version, "allow-direct-routing")
       ? [
           {
             key: "allow-direct-routing",
@@ -198,12 +201,14 @@ const SYSCTL_FILE: VmFile = {
 /** What systemd has to be told of the engine's service; null for nothing. */
 function unitFile({ version, network, proxy, listener }: EngineConfigOptions): VmFile | null {
   const parts: { readonly lines: readonly string[]; readonly reason: string }[] = [];
-  if (isSince(version, DIRECT_ROUTING_BLOCKED_SINCE) && !knows(version, "allow-direct-routing")) {
+  const isBlocked = isSince(version, DIRECT_ROUTING_BLOCKED_SINCE) && !knows(version, "allow-direct-routing");
+  if (isBlocked && network.reach === "container") {
     parts.push({
       lines: ["Environment=DOCKER_INSECURE_NO_IPTABLES_RAW=1"],
       reason:
         "hostd connects to published ports at the containers' own addresses, which this engine drops unless it is told not to " +
-        "(28.0.2 and newer take that from here); from 28.2 on there is the key allow-direct-routing",
+        "(28.0.2 and newer take that from here; before that, docker.reach has to be vm); from 28.2 on there is the key " +
+        "allow-direct-routing",
     });
   }
   if (proxy !== undefined && !knows(version, "proxies")) {
@@ -242,7 +247,7 @@ function unitFile({ version, network, proxy, listener }: EngineConfigOptions): V
 }
 
 function notesOf({ version, network, masquerade, listener }: EngineConfigOptions): string[] {
-  const { upstream, sources } = network;
+  const { upstream, sources, reach } = network;
   const opts = Object.entries(bridgeOptions({ network, masquerade })).map(([name, value]) => `-o ${name}=${value}`);
   const isTcp = upstream.startsWith("tcp:");
   return [
@@ -260,10 +265,10 @@ function notesOf({ version, network, masquerade, listener }: EngineConfigOptions
     ...(!isTcp && listener !== undefined
       ? [`docker.upstream is ${upstream}, so hostd does not use the port: it would with tcp://vm:${listener.port}.`]
       : []),
-    ...(sources === "leased"
+    ...(sources === "leased" && reach === "container"
       ? [
           "egress.sources is leased, so hostd drops what comes from containers' own addresses: their published ports cannot be " +
-            "reached. It has to be shown.",
+            "reached. It has to be shown, or docker.reach vm.",
         ]
       : []),
     ...(opts.length > 0 && !knows(version, "default-network-opts")

@@ -2,7 +2,9 @@ import { isIPv6 } from "node:net";
 import { type HostPort, type PortPublisher, PortUnavailableError, type PublishedPort } from "@hostd/docker";
 import { BindError, BindRefusedError, type ForwardRule, formatListen, type GuestTarget } from "@hostd/portfwd";
 import { parseIpv4 } from "@hostd/stack";
+import type { Reach } from "../config/docker-schema.ts";
 import type { ForwardBook } from "../forwards/forward-book.ts";
+import { whyUnreachable } from "./port-rules.ts";
 
 /** What a forward leads to before it is told: nowhere, by {@link PublishedPort.lead}. */
 const NOWHERE: GuestTarget = { address: null, port: 1 };
@@ -11,15 +13,22 @@ const NOWHERE: GuestTarget = { address: null, port: 1 };
 export class ForwardPublisher implements PortPublisher {
   readonly #forwards: ForwardBook;
   readonly #defaultAddress: () => string;
+  readonly #reach: Reach;
 
-  /** @param defaultAddress - where a port without an address listens; empty for every address. */
-  constructor(forwards: ForwardBook, defaultAddress: () => string) {
+  /**
+   * @param defaultAddress - where a port without an address listens; empty for every address.
+   * @param reach - where the ports lead.
+   */
+  constructor(forwards: ForwardBook, defaultAddress: () => string, reach: Reach) {
     this.#forwards = forwards;
     this.#defaultAddress = defaultAddress;
+    this.#reach = reach;
   }
 
   async publish(host: HostPort, owner: string): Promise<PublishedPort> {
     const { protocol, port } = host;
+    const unreachable = this.#reach === "vm" ? whyUnreachable(host.address) : null;
+    if (unreachable !== null) throw new PortUnavailableError(unreachable, unreachable);
     const address = host.address === "" ? this.#defaultAddress() : host.address;
     const rule: ForwardRule = { protocol, listen: { host: address, port }, to: NOWHERE };
     try {

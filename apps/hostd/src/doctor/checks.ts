@@ -1,3 +1,4 @@
+import { checkDocker, checkDockerContext, checkDockerSocket, checkEngineInVm } from "./docker-checks.ts";
 import { type Finding, messageOf, type Status, warning } from "./finding.ts";
 import type { Check, Host, Subject } from "./host.ts";
 import { checkNode, checkOpenFiles, checkPing, checkSocketLimits, checkSystemCalls } from "./host-checks.ts";
@@ -10,7 +11,7 @@ import {
   checkRuntimeFolder,
   checkStateFolder,
 } from "./socket-checks.ts";
-import { checkDocker, checkEngineInVm, checkQemu, checkVms } from "./vm-checks.ts";
+import { checkQemu, checkVms } from "./vm-checks.ts";
 
 /** How long one check may take, in milliseconds. */
 export const CHECK_TIME = 2000;
@@ -51,7 +52,14 @@ export const SECTIONS: readonly Section[] = [
   },
   {
     title: "VMs",
-    checks: { VMs: checkVms, QEMU: checkQemu, Docker: checkDocker, "engine in the VM": checkEngineInVm },
+    checks: {
+      VMs: checkVms,
+      QEMU: checkQemu,
+      Docker: checkDocker,
+      "Docker socket": checkDockerSocket,
+      "Docker context": checkDockerContext,
+      "engine in the VM": checkEngineInVm,
+    },
   },
 ];
 

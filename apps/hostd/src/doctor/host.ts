@@ -4,6 +4,7 @@ import type { TcpAddress, UnixAddress } from "@hostd/frontends";
 import type { ForwardRule } from "@hostd/portfwd";
 import type { HostEnvironment } from "../config/environment.ts";
 import type { HostdConfig } from "../config/resolve.ts";
+import type { StoredContext } from "../docker/context-store.ts";
 import type { HostRoute } from "../subnet-clash.ts";
 import type { Finding } from "./finding.ts";
 import type { RunningHostd } from "./running-hostd.ts";
@@ -37,8 +38,12 @@ export interface Host extends HostEnvironment {
   /** What a program writes to standard output. */
   run(program: string, args: readonly string[]): Promise<string>;
   get(address: UnixAddress | TcpAddress, path: string): Promise<HttpReply>;
-  /** Writes text to a Unix socket, and more when something has come back; gives all that comes until it ends. */
-  exchange(path: string, first: string, second: string): Promise<string>;
+  /**
+   * Writes text to a Unix socket, and more when something has come back; gives all that comes until it ends.
+   *
+   * @param time - how long that may take, in milliseconds; {@link PROBE_TIME} unless given.
+   */
+  exchange(path: string, first: string, second: string, time?: number): Promise<string>;
   /** Connects to a Unix socket and goes. */
   connect(path: string): Promise<void>;
   /** The paths of the Unix sockets that are listened on; null where the system does not tell. */
@@ -50,6 +55,10 @@ export interface Host extends HostEnvironment {
   /** Opens a socket for pings and closes it: null when that works, otherwise the error's name and a sentence. */
   tryPing(): { readonly code: string | null; readonly reason: string } | null;
   routes(): readonly HostRoute[];
+  /** A context of the docker command; null when there is none of that name. */
+  findDockerContext(name: string): Promise<StoredContext | null>;
+  /** The name of the context that the docker command uses, unless its environment says otherwise. */
+  currentDockerContext(): Promise<string>;
   /** The name servers that hostd would ask. */
   namePolicy(config: HostdConfig): Promise<Policy>;
   /** Asks a name server for those of the root; what it answered, such as `NOERROR`. */

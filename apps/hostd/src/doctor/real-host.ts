@@ -20,6 +20,7 @@ import { type ForwardRule, PortForwarder, readUnixSockets } from "@hostd/portfwd
 import { formatIpv4 } from "@hostd/stack";
 import { processEnvironment } from "../config/environment.ts";
 import type { HostdConfig } from "../config/resolve.ts";
+import { ContextStore, dockerConfigFolder } from "../docker/context-store.ts";
 import { forwarderSettings } from "../forwarder-settings.ts";
 import { readHostRoutes } from "../subnet-clash.ts";
 import { type FileStatus, type Host, type HttpReply, PROBE_TIME } from "./host.ts";
@@ -32,8 +33,10 @@ const MAX_ANSWER = 64 * 1024;
 
 /** The host that this process runs on. */
 export function realHost(): Host {
+  const environment = processEnvironment();
+  const contexts = new ContextStore(dockerConfigFolder(environment));
   return {
-    ...processEnvironment(),
+    ...environment,
     platform: process.platform,
     arch: process.arch,
     nodeVersion: process.versions.node,
@@ -58,6 +61,8 @@ export function realHost(): Host {
       return null;
     },
     routes: readHostRoutes,
+    findDockerContext: (name) => contexts.find(name),
+    currentDockerContext: () => contexts.current(),
     namePolicy,
     askNameServer,
   };
@@ -117,7 +122,7 @@ async function get(address: UnixAddress | TcpAddress, path: string): Promise<Htt
   return await inTime(answered, () => outgoing?.destroy());
 }
 
-async function exchange(path: string, first: string, second: string): Promise<string> {
+async function exchange(path: string, first: string, second: string, time?: number): Promise<string> {
   const socket = connect(path);
   const answered = new Promise<string>((resolve, reject) => {
     let answer = "";
@@ -131,7 +136,7 @@ async function exchange(path: string, first: string, second: string): Promise<st
     });
     socket.write(first);
   });
-  return await inTime(answered, () => socket.destroy());
+  return await inTime(answered, () => socket.destroy(), time);
 }
 
 async function connectAndGo(path: string): Promise<void> {
@@ -198,13 +203,13 @@ async function askNameServer({ address, family, port }: ServerAddress): Promise<
   }
 }
 
-/** What was promised, or an error when it takes longer than {@link PROBE_TIME}; it is given up then. */
-async function inTime<T>(promised: Promise<T>, giveUp: () => void): Promise<T> {
+/** What was promised, or an error when it takes longer, in milliseconds; it is given up then. */
+async function inTime<T>(promised: Promise<T>, giveUp: () => void, time = PROBE_TIME): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    late.reject(new Error(`no answer within ${PROBE_TIME / 1000} seconds`));
+    late.reject(new Error(`no answer within ${time / 1000} seconds`));
     giveUp();
-  }, PROBE_TIME);
+  }, time);
   // What comes after the time is up is of no interest.
   promised.catch(() => {});
   try {

@@ -1,5 +1,6 @@
 /** The hostd that runs, if one does, as its control API tells. It is asked once for each thing, by whoever wants to know. */
 import type { UnixAddress } from "@hostd/frontends";
+import { type HostdConfig, parseConfig } from "../config/resolve.ts";
 import type { VmReport } from "../control/vm-report.ts";
 import type { ForwardReport } from "../forwards/forward-report.ts";
 import { codeOf, messageOf } from "./finding.ts";
@@ -23,6 +24,7 @@ export class RunningHostd {
   #state: Promise<HostdState> | null = null;
   #vms: Promise<readonly VmReport[]> | null = null;
   #forwards: Promise<readonly ForwardReport[]> | null = null;
+  #config: Promise<HostdConfig | null> | null = null;
 
   constructor(host: Host, api: UnixAddress | undefined, isNamed: boolean) {
     this.#host = host;
@@ -52,6 +54,17 @@ export class RunningHostd {
     return await this.#forwards;
   }
 
+  /** The configuration that holds there; null when no hostd runs. */
+  async config(): Promise<HostdConfig | null> {
+    this.#config ??= this.#findConfig();
+    return await this.#config;
+  }
+
+  async #findConfig(): Promise<HostdConfig | null> {
+    const data = await this.#ask("/v1/config");
+    return data === null ? null : parseConfig(data, "the hostd that runs", this.#host);
+  }
+
   async #findState(): Promise<HostdState> {
     if (this.api === undefined) return { kind: "absent", isStale: false };
     try {
@@ -70,11 +83,16 @@ export class RunningHostd {
   }
 
   async #list(path: string): Promise<unknown> {
-    if (this.api === undefined || !(await this.isRunning())) return [];
-    const { status, body } = await this.#host.get(this.api, path);
-    if (status !== 200) throw new Error(`hostd answers ${path} with status ${status}`);
-    const list: unknown = JSON.parse(body);
+    const list = (await this.#ask(path)) ?? [];
     if (!Array.isArray(list)) throw new Error(`hostd answers ${path} with no list`);
     return list;
+  }
+
+  /** Null when no hostd runs. */
+  async #ask(path: string): Promise<unknown> {
+    if (this.api === undefined || !(await this.isRunning())) return null;
+    const { status, body } = await this.#host.get(this.api, path);
+    if (status !== 200) throw new Error(`hostd answers ${path} with status ${status}`);
+    return JSON.parse(body);
   }
 }

@@ -12,13 +12,16 @@ import { atoi, GoAddressError } from "./go-net.ts";
 export interface TunnelTarget {
   readonly host: string;
   readonly port: number;
+  /** Which address the guest sees it come from. */
+  readonly from: "gateway" | "host";
 }
 
 /** How long the guest may take to answer, in milliseconds. */
 const DIAL_TIME = 10_000;
 
 /**
- * Reads `/tunnel?ip=ADDRESS&port=PORT`.
+ * Reads `/tunnel?ip=ADDRESS&port=PORT`, and hostd's own `&from=host`, by which one can tell what a firewall in the guest lets
+ * in from the gateway alone.
  *
  * @returns what is wrong in gvproxy's words, where something is.
  */
@@ -26,8 +29,10 @@ export function readTunnelTarget(target: string): TunnelTarget | string {
   const query = new URLSearchParams(splitTarget(target).query);
   const host = query.get("ip") ?? "";
   if (host === "") return "ip is mandatory";
+  const from = query.get("from") ?? "gateway";
+  if (from !== "gateway" && from !== "host") return "from is not one of gateway, host";
   try {
-    return { host, port: atoi(query.get("port") ?? "") };
+    return { host, port: atoi(query.get("port") ?? ""), from };
   } catch (error) {
     if (error instanceof GoAddressError) return error.message;
     throw error;
@@ -63,14 +68,14 @@ export function openTunnel(socket: Socket, early: Buffer, target: TunnelTarget, 
   socket.once("close", () => stream.destroy());
 }
 
-function dial({ host, port }: TunnelTarget, control: Control): FlowStream | null {
+function dial({ host, port, from }: TunnelTarget, control: Control): FlowStream | null {
   if (!isIPv4(host) || port < 1 || port > 0xffff) return null;
   const address = parseIpv4(host);
   const config = control.config();
   const vm = findVm(address, control.vms());
   if (vm === undefined || whyNoGuest(address, config) !== undefined) return null;
   const stream = new FlowStream();
-  const tuple = { localAddress: config.gateway, localPort: 0, remoteAddress: address, remotePort: port };
+  const tuple = { localAddress: config[from], localPort: 0, remoteAddress: address, remotePort: port };
   const flow = vm.tcpDial(tuple, stream.handler);
   if (flow === null) return null;
   stream.bind(flow);

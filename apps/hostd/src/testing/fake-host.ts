@@ -80,6 +80,8 @@ export function fakeHost(changes: Partial<Host> = {}): Host {
     whyNoSystemCalls: () => null,
     tryPing: () => null,
     routes: () => [],
+    findDockerContext: async () => null,
+    currentDockerContext: async () => "default",
     namePolicy: async () => servers({ "": ["192.0.2.53"] }),
     askNameServer: async () => "NOERROR",
     ...changes,

@@ -23,6 +23,7 @@ import { StreamClient } from "../testing/stream-client.ts";
 import { Forwarder } from "../upstream/forwarder.ts";
 import { standardZones } from "../zones/standard-zones.ts";
 import { Zones } from "../zones/zones.ts";
+import type { AnsweredQuery } from "./query-observer.ts";
 import { DnsServer, type DnsServerOptions } from "./server.ts";
 
 const context = contextOf("vm");
@@ -405,5 +406,49 @@ describe("the limit of queries per second", () => {
     client.send(numbered(8), queryMessage("host.docker.internal", "A", { id: 9 }));
     expect(await client.ids(2)).toEqual([8, 9]);
     expect(client.answers.map((answer) => answer[3] & 15)).toEqual([2, 0]);
+  });
+});
+
+describe("an observer", () => {
+  const heard: AnsweredQuery[] = [];
+  const observe = (isListening: () => boolean): Pick<DnsServerOptions, "observer"> => {
+    heard.length = 0;
+    return { observer: { isListening, answered: (query) => void heard.push(query) } };
+  };
+
+  test("is told of each query when it is answered, and from where", async () => {
+    let time = 100;
+    const { server, upstream } = heldServer({ ...observe(() => true), now: () => time });
+    askAtOnce(server, queryMessage("HOST.docker.internal", "A"));
+    askAtOnce(server, queryMessage("missing.docker.internal", "AAAA"));
+    const answered = ask(server, queryMessage("a.example", "TXT"));
+    expect(heard).toHaveLength(2);
+    time = 112.5;
+    for (const { query, answer } of upstream.asked) answer(answerWith(query.message, "192.0.2.1"));
+    await answered;
+    expect(heard).toEqual([
+      { context, name: "HOST.docker.internal", type: "A", rcode: "NOERROR", origin: "zone", milliseconds: 0 },
+      { context, name: "missing.docker.internal", type: "AAAA", rcode: "NXDOMAIN", origin: "zone", milliseconds: 0 },
+      { context, name: "a.example", type: "TXT", rcode: "NOERROR", origin: "upstream", milliseconds: 12.5 },
+    ]);
+  });
+
+  test("is told of queries that fail, and of none that cannot be read", async () => {
+    const resolver: QueryResolver = { resolve: () => Promise.reject(new Error("unforeseen")) };
+    const server = new DnsServer({ resolver, ...observe(() => true) });
+    await ask(server, queryMessage("a.example", "A"));
+    askAtOnce(server, Uint8Array.of(0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0));
+    expect(heard).toMatchObject([{ name: "a.example", rcode: "SERVFAIL", origin: "failure" }]);
+  });
+
+  test("is told of nothing while it does not listen, and of no query that came then", async () => {
+    let isListening = false;
+    const { server, upstream } = heldServer(observe(() => isListening));
+    askAtOnce(server, queryMessage("host.docker.internal", "A"));
+    const answered = ask(server, queryMessage("a.example", "A"));
+    isListening = true;
+    for (const { query, answer } of upstream.asked) answer(answerWith(query.message, "192.0.2.1"));
+    await answered;
+    expect(heard).toEqual([]);
   });
 });

@@ -3,13 +3,16 @@ import { TokenBucket } from "@hostd/stack";
 import type { QueryContext, Transport } from "../context.ts";
 import type { DnsLogger } from "../logger.ts";
 import { MAX_MESSAGE_LENGTH, type Query, readQuery } from "../message.ts";
+import { rcodeName, typeName } from "../presentation.ts";
 import type { AskingLimit, QueryResolver, Resolution } from "../resolver.ts";
 import { buildErrorHeader, buildServFail, limitResponse, udpLimit } from "../response.ts";
+import type { QueryObserver } from "./query-observer.ts";
 import { StreamSession } from "./stream-session.ts";
 
 export interface DnsServerOptions {
   readonly resolver: QueryResolver;
   readonly logger?: DnsLogger;
+  readonly observer?: QueryObserver;
   /**
    * How many queries may be in progress before further ones get SERVFAIL, unless they can be answered at once; 4096
    * when it is not given.
@@ -56,6 +59,8 @@ export class DnsServer {
   readonly statistics = new DnsStatistics();
   readonly #resolver: QueryResolver;
   readonly #logger: DnsLogger | undefined;
+  readonly #observer: QueryObserver | undefined;
+  readonly #now: () => number;
   readonly #maxStreams: number;
   readonly #maxPipelined: number;
   readonly #idleTimeout: number;
@@ -66,15 +71,16 @@ export class DnsServer {
   constructor(options: DnsServerOptions) {
     this.#resolver = options.resolver;
     this.#logger = options.logger;
+    this.#observer = options.observer;
+    this.#now = options.now ?? (() => performance.now());
     this.#maxStreams = options.maxStreams ?? 128;
     this.#maxPipelined = options.maxPipelined ?? 64;
     this.#idleTimeout = options.idleTimeout ?? 10_000;
     const maxInProgress = options.maxInProgress ?? 4096;
     const perSecond = options.maxForwardedPerSecond ?? 30_000;
-    const now = options.now ?? (() => performance.now());
     const bucket = new TokenBucket(perSecond, perSecond);
     this.#limit = {
-      take: (isJoined) => this.#inProgress < maxInProgress && (isJoined || bucket.take(now())),
+      take: (isJoined) => this.#inProgress < maxInProgress && (isJoined || bucket.take(this.#now())),
     };
   }
 
@@ -134,33 +140,44 @@ export class DnsServer {
       return buildErrorHeader(message, reading.rcode);
     }
     const { query } = reading;
+    const began = this.#observer?.isListening() === true ? this.#now() : null;
     let resolution: Resolution | Promise<Resolution>;
     try {
       resolution = this.#resolver.resolve(query, context, transport, this.#limit);
     } catch (error) {
-      return this.#fail(query, transport, error);
+      return this.#fail(query, context, transport, began, error);
     }
-    if (!(resolution instanceof Promise)) return this.#finish(query, transport, resolution);
+    if (!(resolution instanceof Promise)) return this.#finish(query, context, transport, began, resolution);
     this.#inProgress++;
     return resolution.then(
       (found) => {
         this.#inProgress--;
-        return this.#finish(query, transport, found);
+        return this.#finish(query, context, transport, began, found);
       },
       (error: unknown) => {
         this.#inProgress--;
-        return this.#fail(query, transport, error);
+        return this.#fail(query, context, transport, began, error);
       },
     );
   }
 
-  #fail(query: Query, transport: Transport, error: unknown): Uint8Array {
+  #fail(query: Query, context: QueryContext, transport: Transport, began: number | null, error: unknown): Uint8Array {
     this.#logger?.warn({ err: error, name: query.question.name }, "a query could not be resolved");
-    return this.#finish(query, transport, null);
+    return this.#finish(query, context, transport, began, null);
   }
 
-  /** Counts an answer, and brings it to the size that the client takes. */
-  #finish(query: Query, transport: Transport, resolution: Resolution | null): Uint8Array {
+  /**
+   * Counts an answer, and brings it to the size that the client takes.
+   *
+   * @param began - when the query came; null when nobody is to be told of it.
+   */
+  #finish(
+    query: Query,
+    context: QueryContext,
+    transport: Transport,
+    began: number | null,
+    resolution: Resolution | null,
+  ): Uint8Array {
     const { statistics } = this;
     const origin = resolution?.origin ?? "failure";
     if (origin === "failure") statistics.failures++;
@@ -168,6 +185,13 @@ export class DnsServer {
     else if (origin === "cache" || origin === "stale") statistics.answeredFromCache++;
     else statistics.answeredLocally++;
     const limit = transport === "udp" ? udpLimit(query) : MAX_MESSAGE_LENGTH;
-    return limitResponse(resolution?.message ?? buildServFail(query), query, limit);
+    const message = resolution?.message ?? buildServFail(query);
+    if (began !== null) {
+      const { name, type } = query.question;
+      const milliseconds = this.#now() - began;
+      const what = { context, name, type: typeName(type), rcode: rcodeName(message), origin, milliseconds };
+      this.#observer?.answered(what);
+    }
+    return limitResponse(message, query, limit);
   }
 }

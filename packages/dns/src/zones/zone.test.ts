@@ -1,7 +1,16 @@
 import { describe, expect, test } from "vitest";
 import { testClient } from "../testing/zones.ts";
 import { CompiledZone } from "./compiled-zone.ts";
-import { ownerKey, ownerName, ownerPattern, targetName, textStrings, type ZoneRecord, zoneOrigin } from "./zone.ts";
+import {
+  isRecordName,
+  ownerKey,
+  ownerName,
+  ownerPattern,
+  targetName,
+  textStrings,
+  type ZoneRecord,
+  zoneOrigin,
+} from "./zone.ts";
 import { Zones } from "./zones.ts";
 
 const FORM = 'labels of 1 to 63 letters, digits, "-" and "_", joined by dots, 253 characters in all';
@@ -14,6 +23,20 @@ const a = (name: string): ZoneRecord => ({ name, type: "A", address: "10.0.0.1" 
 
 /** A record as it may come from a file, whose type says nothing of what is in it. */
 const untyped = (record: object) => record as ZoneRecord;
+
+describe("a name", () => {
+  test.each([
+    ["web", "lab", true],
+    ["shop_web-1.a", "lab", true],
+    ["a..b", "lab", false],
+    ["web.", "lab", false],
+    [LONG_LABEL, "lab", false],
+    [LONGEST, "lab", false],
+    ["web", "a lab", false],
+  ])("%j of a record in the zone %j: %j", (name, zone, expected) => {
+    expect(isRecordName(name, zone)).toBe(expected);
+  });
+});
 
 describe("the name of a zone", () => {
   test("is absolute with or without a dot at the end, in any case", () => {

@@ -90,6 +90,21 @@ export function ownerName(name: string, origin: string): string {
 }
 
 /**
+ * Whether a record may be for a name.
+ *
+ * @param name - relative to the zone.
+ * @param zone - the name of the zone.
+ */
+export function isRecordName(name: string, zone: string): boolean {
+  try {
+    ownerName(name, zoneOrigin({ name: zone }));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
  * What a record is for, in a form that is the same for all records of one owner: the full name as {@link ownerName}
  * gives it, or the regular expression between slashes, which no name has.
  *

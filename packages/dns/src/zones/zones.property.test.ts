@@ -23,6 +23,7 @@ const zones = new Zones([
   { name: "in-addr.arpa", records: [] },
   ...standardZones({ host: 1, gateway: 2 }),
 ]);
+zones.setPassing({ name: "docker.internal", records: [a("x", "10.0.0.4"), a("host.y", "10.0.0.5")] });
 const origins = ["lab", "all.internal", "docker.internal", "containers.internal", "in-addr.arpa"];
 
 /** Labels of any bytes, of those that mean something to somebody, and of names that are there. */

@@ -12,6 +12,15 @@ export const MAX_ZONES = 1000;
 /** How many records the zones may have together. */
 export const MAX_RECORDS = 20_000;
 
+/**
+ * How long an answer of a zone whose names come and go may be kept, in seconds, be it that there is no such name: not at
+ * all, or else who looks a name up a moment too early would not see it for as long.
+ */
+export const PASSING_TTL = 0;
+
+/** How many names that come and go are told of one address. */
+const MAX_PASSING_NAMES = 16;
+
 /** How many aliases are followed in one answer. */
 const MAX_ALIASES = 8;
 
@@ -49,21 +58,37 @@ interface Found {
   readonly records: readonly StoredRecord[] | null;
   /** The names of the address that it stands for. */
   readonly hosts: readonly string[];
+  /** For how long it may be kept that there is no such name or no data, and what the names of an address are. */
+  readonly ttl: number;
+}
+
+/** The name of an address, with the link that knows it. */
+interface HostName {
+  readonly name: string;
+  readonly link: string | undefined;
+}
+
+/** Names that come and go. */
+interface PassingZone extends Entry {
+  readonly isFor: (context: QueryContext) => boolean;
+  /** The names of the addresses in it. */
+  readonly hosts: ReadonlyMap<string, readonly HostName[]>;
 }
 
 /**
  * The zones of this host, in an order: the first one that a name is in answers for it. Zones of one name and link are
  * one; what is added to a zone goes before what it has. The addresses in them also answer to look-ups by address (in-addr.arpa,
  * ip6.arpa), under every name they have; a zone below in-addr.arpa keeps the other addresses of a network from being
- * asked upstream.
+ * asked upstream. Beneath them may be one zone of names that come and go.
  */
 export class Zones {
   #entries: Entry[] = [];
   /** The last labels of all names that are ours: most names are known not to be by theirs. */
   #topLabels = new Set<string>();
   /** The names of fixed addresses, with the links that know them. */
-  #hosts = new Map<string, { name: string; link: string | undefined }[]>();
+  #hosts = new Map<string, HostName[]>();
   #dynamicHosts: { name: string; link: string | undefined; address: (context: QueryContext) => number | null }[] = [];
+  #passing: PassingZone | null = null;
 
   /** @throws {RangeError} when something in `zones` does not fit. */
   constructor(zones: readonly Zone[] = []) {
@@ -98,6 +123,44 @@ export class Zones {
     if (entries.length === this.#entries.length) return false;
     this.#replace(entries);
     return true;
+  }
+
+  /**
+   * Replaces the zone of names that come and go. It is beneath the others: none of its records is for a name that another
+   * zone has a record for, be it by a wildcard or its default address, or that is in a zone further down than it. Where the
+   * zone of its name, or one that it is a part of, has no such name, its records answer. What is not in it may not be kept
+   * either ({@link PASSING_TTL}).
+   *
+   * @param zone - null for none. Its link does not count.
+   * @param isFor - which clients have it; all unless given.
+   * @throws {RangeError} when something in it does not fit; then nothing has changed.
+   */
+  setPassing(zone: Zone | null, isFor: (context: QueryContext) => boolean = () => true): void {
+    if (zone === null) {
+      this.#passing = null;
+    } else {
+      checkRecordCount(zone.records.length);
+      const compiled = new CompiledZone(zone);
+      const hosts = new Map<string, HostName[]>();
+      for (const { name, address } of compiled.addresses) {
+        if (typeof address === "function") continue;
+        const key = canonicalAddress(address);
+        if ((hosts.get(key)?.length ?? 0) < MAX_PASSING_NAMES) addHost(hosts, key, { name, link: undefined });
+      }
+      this.#passing = { zone, compiled, hosts, isFor };
+    }
+    this.#findTopLabels();
+  }
+
+  /** The zone of names that come and go; null when there is none. */
+  get passing(): Zone | null {
+    return this.#passing?.zone ?? null;
+  }
+
+  /** Whether a client that looks up `name`, which is in lower case, gets records of the zone of names that come and go. */
+  isPassing(name: string, context: QueryContext): boolean {
+    const records = this.#passing?.compiled.find(name) ?? null;
+    return hasRecords(records) && this.#find(name, context)?.records === records;
   }
 
   /** The zones in their order, those of one name and link joined, the newest records first. */
@@ -141,28 +204,41 @@ export class Zones {
       const data = wants(record.type) ? record.answer(owner, context) : null;
       if (data !== null) answers.push(data);
     }
-    if (name === found.origin && wants(Type.SOA)) answers.push(startOfAuthority(name));
-    if (wants(Type.PTR)) {
-      for (const host of found.hosts) answers.push({ type: "PTR", name: owner, ttl: DEFAULT_TTL, data: host });
-    }
+    const { ttl, hosts } = found;
+    if (name === found.origin && wants(Type.SOA)) answers.push(startOfAuthority(name, ttl));
+    if (wants(Type.PTR)) for (const host of hosts) answers.push({ type: "PTR", name: owner, ttl, data: host });
     return answer(
       buildResponse(query, {
-        rcode: found.records === null && found.hosts.length === 0 ? Rcode.NXDOMAIN : Rcode.NOERROR,
+        rcode: found.records === null && hosts.length === 0 ? Rcode.NXDOMAIN : Rcode.NOERROR,
         authoritative: true,
         answers,
         // No data and no name are told apart by the response code; both carry the SOA (RFC 2308, section 2).
-        authorities: answers.length === aliases ? [startOfAuthority(found.origin)] : [],
+        authorities: answers.length === aliases ? [startOfAuthority(found.origin, ttl)] : [],
       }),
     );
   }
 
   /** What is known of a name in lower case; null when it is not ours. */
   #find(name: string, context: QueryContext): Found | null {
-    const hosts = this.#hostNames(name.split("."), context);
+    const address = reverseAddress(name.split("."));
     const zone = this.#zoneOf(name, context);
-    if (zone !== null) return { origin: zone.origin, records: zone.find(name), hosts };
+    const records = zone?.find(name) ?? null;
+    const hosts = address === null ? [] : this.#hostNames(address, context);
+    const own = { origin: zone?.origin ?? name, records, hosts, ttl: DEFAULT_TTL };
+    const passing = this.#passing;
+    if (passing?.isFor(context) === true && !hasRecords(records) && hosts.length === 0) {
+      const { compiled, hosts: passingHosts } = passing;
+      const { origin } = compiled;
+      // What another zone has of it, that zone says everything of.
+      if (isWithin(name, origin) && (zone === null || isWithin(origin, zone.origin))) {
+        const found = compiled.find(name);
+        return { origin, records: hasRecords(found) ? found : (records ?? found), hosts, ttl: PASSING_TTL };
+      }
+      const names = address === null ? undefined : passingHosts.get(address);
+      if (names !== undefined) return { ...own, hosts: names.map((host) => host.name), ttl: PASSING_TTL };
+    }
     // An address of ours outside every zone is a zone of its own, as a delegation of one name would make it.
-    return hosts.length > 0 ? { origin: name, records: null, hosts } : null;
+    return zone !== null || hosts.length > 0 ? own : null;
   }
 
   /** The first zone that a name is in. */
@@ -170,17 +246,13 @@ export class Zones {
     for (const { compiled } of this.#entries) {
       const { origin, link } = compiled;
       if (link !== undefined && link !== context.link) continue;
-      if (name.endsWith(origin) && (name.length === origin.length || name[name.length - origin.length - 1] === ".")) {
-        return compiled;
-      }
+      if (isWithin(name, origin)) return compiled;
     }
     return null;
   }
 
-  /** The names of the address that a name below in-addr.arpa or ip6.arpa stands for. */
-  #hostNames(labels: readonly string[], context: QueryContext): readonly string[] {
-    const address = reverseAddress(labels);
-    if (address === null) return [];
+  /** The names of an address in the zones. */
+  #hostNames(address: string, context: QueryContext): readonly string[] {
     const names = new Set<string>();
     for (const { name, link } of this.#hosts.get(address) ?? []) {
       if (link === undefined || link === context.link) names.add(name);
@@ -196,29 +268,48 @@ export class Zones {
   /** @throws {RangeError} when they are too many. */
   #replace(entries: Entry[]): void {
     if (entries.length > MAX_ZONES) throw new RangeError(`there may be at most ${MAX_ZONES} zones`);
-    let records = 0;
-    for (const { zone } of entries) records += zone.records.length;
-    if (records > MAX_RECORDS) throw new RangeError(`zones may have at most ${MAX_RECORDS} records together`);
+    checkRecordCount(entries.reduce((sum, { zone }) => sum + zone.records.length, 0));
     this.#entries = entries;
-    this.#topLabels = new Set();
     this.#hosts = new Map();
     this.#dynamicHosts = [];
     for (const { compiled } of entries) {
-      const { origin, link } = compiled;
-      this.#topLabels.add(origin.slice(origin.lastIndexOf(".") + 1));
+      const { link } = compiled;
       for (const { name, address } of compiled.addresses) {
-        this.#topLabels.add(ADDRESS_TOP_LABEL);
-        if (typeof address === "function") {
-          this.#dynamicHosts.push({ name, link, address });
-          continue;
-        }
-        const key = canonicalAddress(address);
-        const known = this.#hosts.get(key);
-        if (known === undefined) this.#hosts.set(key, [{ name, link }]);
-        else known.push({ name, link });
+        if (typeof address === "function") this.#dynamicHosts.push({ name, link, address });
+        else addHost(this.#hosts, canonicalAddress(address), { name, link });
       }
     }
+    this.#findTopLabels();
   }
+
+  #findTopLabels(): void {
+    const entries = this.#passing === null ? this.#entries : [...this.#entries, this.#passing];
+    this.#topLabels = new Set();
+    for (const { compiled } of entries) {
+      const { origin, addresses } = compiled;
+      this.#topLabels.add(origin.slice(origin.lastIndexOf(".") + 1));
+      if (addresses.length > 0) this.#topLabels.add(ADDRESS_TOP_LABEL);
+    }
+  }
+}
+
+function checkRecordCount(count: number): void {
+  if (count > MAX_RECORDS) throw new RangeError(`zones may have at most ${MAX_RECORDS} records together`);
+}
+
+function addHost(hosts: Map<string, HostName[]>, address: string, host: HostName): void {
+  const known = hosts.get(address);
+  if (known === undefined) hosts.set(address, [host]);
+  else known.push(host);
+}
+
+/** Whether a name is that of a zone, or in it. */
+function isWithin(name: string, origin: string): boolean {
+  return name.endsWith(origin) && (name.length === origin.length || name[name.length - origin.length - 1] === ".");
+}
+
+function hasRecords(records: readonly StoredRecord[] | null): boolean {
+  return records !== null && records.length > 0;
 }
 
 /**
@@ -245,12 +336,16 @@ function recordsBeside(known: Zone, newer: Zone, origin: string): ZoneRecord[] {
   return known.records.filter((record) => !owners.has(ownerKey(record, origin)));
 }
 
-/** The SOA of a zone that nobody transfers, as RFC 6303, section 3 writes it; how long "no" may be kept is ours. */
-function startOfAuthority(origin: string): Answer {
+/**
+ * The SOA of a zone that nobody transfers, as RFC 6303, section 3 writes it.
+ *
+ * @param ttl - for how long "no" may be kept (RFC 2308, section 5).
+ */
+function startOfAuthority(origin: string, ttl: number): Answer {
   return {
     type: "SOA",
     name: origin,
-    ttl: DEFAULT_TTL,
+    ttl,
     data: {
       mname: origin,
       rname: "nobody.invalid",
@@ -258,7 +353,7 @@ function startOfAuthority(origin: string): Answer {
       refresh: 3600,
       retry: 1200,
       expire: 604_800,
-      minimum: DEFAULT_TTL,
+      minimum: ttl,
     },
   };
 }

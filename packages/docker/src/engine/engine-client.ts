@@ -1,7 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { type Clock, systemClock } from "@hostd/streams";
-import { after } from "../after.ts";
+import { after, type Clock, systemClock } from "@hostd/streams";
 import { type EngineEvent, readEngineEvent } from "./engine-event.ts";
 import { JsonLines } from "./json-lines.ts";
 import { textAt } from "./json-value.ts";

@@ -1,5 +1,4 @@
-import { type Clock, type Logger, systemClock } from "@hostd/streams";
-import { after } from "../after.ts";
+import { after, type Clock, type Logger, systemClock } from "@hostd/streams";
 import { type EngineClient, EngineError } from "./engine-client.ts";
 import type { EngineEvent } from "./engine-event.ts";
 
@@ -16,16 +15,19 @@ const FILTERS = {
   event: ["start", "die", "died", "destroy", "remove", "rename", "connect", "disconnect", "create", "update"],
 };
 
-/** Whoever wants to know what happens in an engine. Neither may throw. */
+/** Whoever wants to know what happens in an engine. None of it may throw. */
 export interface EngineWatcher {
   /** Anything may have happened: the truth is what the engine lists from now on. */
   relist(): void;
   event(event: EngineEvent): void;
+  /** Nothing is told until the next {@link relist}. */
+  lost?(): void;
 }
 
 export interface EngineWatchOptions {
   readonly client: EngineClient;
-  readonly watcher: EngineWatcher;
+  /** Each is told everything, in this order. */
+  readonly watchers: readonly EngineWatcher[];
   readonly logger: Logger;
   /** For tests; the process's clock unless given. */
   readonly clock?: Clock;
@@ -37,7 +39,7 @@ export interface EngineWatchOptions {
  */
 export class EngineWatch {
   readonly #client: EngineClient;
-  readonly #watcher: EngineWatcher;
+  readonly #watchers: readonly EngineWatcher[];
   readonly #logger: Logger;
   readonly #clock: Clock;
   readonly #closing = new AbortController();
@@ -45,9 +47,9 @@ export class EngineWatch {
   /** Why there are no events, as it was logged; null while there are. */
   #failure: string | null = "";
 
-  constructor({ client, watcher, logger, clock = systemClock }: EngineWatchOptions) {
+  constructor({ client, watchers, logger, clock = systemClock }: EngineWatchOptions) {
     this.#client = client;
-    this.#watcher = watcher;
+    this.#watchers = watchers;
     this.#logger = logger;
     this.#clock = clock;
   }
@@ -56,7 +58,7 @@ export class EngineWatch {
     this.#running ??= this.#run();
   }
 
-  /** Resolves when the watcher is told nothing any more. */
+  /** Resolves when nobody is told anything any more. */
   async close(): Promise<void> {
     this.#closing.abort(new EngineError("the watch is closed", null));
     await this.#running;
@@ -69,6 +71,7 @@ export class EngineWatch {
       const began = this.#clock.now();
       const failure = await this.#follow();
       if (signal.aborted) return;
+      for (const watcher of this.#watchers) watcher.lost?.();
       this.#log(failure);
       // One that ends at once is not asked more often for that.
       if (this.#clock.now() - began >= LONGEST_PAUSE) pause = FIRST_PAUSE;
@@ -83,15 +86,17 @@ export class EngineWatch {
       const events = await this.#client.events(FILTERS, this.#closing.signal);
       if (this.#failure !== null) this.#logger.info({}, "the events of the Docker engine are followed");
       this.#failure = null;
-      this.#watcher.relist();
-      for await (const event of events) this.#watcher.event(event);
+      this.#relist();
+      for await (const event of events) for (const watcher of this.#watchers) watcher.event(event);
       return "the engine has ended the stream";
     } catch (error) {
-      if (error instanceof EngineError && error.status !== null && !this.#closing.signal.aborted) {
-        this.#watcher.relist();
-      }
+      if (error instanceof EngineError && error.status !== null && !this.#closing.signal.aborted) this.#relist();
       return error instanceof Error ? error.message : String(error);
     }
+  }
+
+  #relist(): void {
+    for (const watcher of this.#watchers) watcher.relist();
   }
 
   #log(failure: string): void {

@@ -1,7 +1,6 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Clock } from "@hostd/streams";
-import { after } from "../after.ts";
+import { after, type Clock } from "@hostd/streams";
 import { BodyCollector } from "./body-collector.ts";
 import {
   type EngineAnswer,
@@ -12,6 +11,7 @@ import {
   type SentRequest,
 } from "./exchange.ts";
 import { HeldReader } from "./held-reader.ts";
+import { writeHttp2Refusal } from "./http2-refusal.ts";
 import type { Answered, Interceptor, Verdict } from "./intercept.ts";
 import {
   CONTINUE,
@@ -36,6 +36,8 @@ const EMPTY = Buffer.alloc(0);
 
 export interface ProxiedConnectionOptions {
   readonly intercept: Interceptor;
+  /** Says why HTTP/2 with prior knowledge does not pass; null when it does. */
+  readonly refuseHttp2: () => string | null;
   /** Whether a request without `Upgrade` may still turn its connection into a stream, as attaching does. */
   readonly mayHijack: (head: RequestHead) => boolean;
   /** Opens a connection to the engine, both ends of which may close alone. */
@@ -159,6 +161,11 @@ export class ProxiedConnection {
     const isHttp2 = this.#isFirstHead && bytes.equals(HTTP2_HEAD);
     this.#isFirstHead = false;
     if (isHttp2) {
+      const reason = this.#options.refuseHttp2();
+      if (reason !== null) {
+        this.#answer(writeHttp2Refusal(reason), true);
+        return;
+      }
       this.#isRaw = true;
       this.#toEngine(bytes);
       return;

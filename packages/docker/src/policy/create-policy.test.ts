@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { HostPort } from "../ports/port-publisher.ts";
+import type { AskedPort } from "../ports/container-ports.ts";
 import { CreatePolicy, type CreatePolicyOptions } from "./create-policy.ts";
 
 /** What `docker run` of the command line sends, with a number that a double cannot hold. */
@@ -23,7 +23,6 @@ describe("a container that nothing is said against", () => {
     const everything: CreatePolicyOptions = {
       ...FORBIDDEN,
       hostGateway: "192.168.65.254",
-      proxyVariables: {},
       refusePort: () => null,
     };
     expect(judge(BODY, everything)).toBe("pass");
@@ -131,12 +130,12 @@ describe("a forbidden mount", () => {
 
 describe("a port of the host", () => {
   const ports = (PortBindings: object, NetworkMode = "default") => ({ HostConfig: { PortBindings, NetworkMode } });
-  const refusePort = ({ address, port }: HostPort) =>
-    address === "127.0.0.1" ? null : `${address}:${port} is not for you`;
+  const refusePort = ({ address, first, last }: AskedPort) =>
+    address === "127.0.0.1" ? null : `${address}:${first}-${last} is not for you`;
 
   test("that containers may not have is refused at once, in the words of a start", () => {
     expect(judge(ports({ "80/tcp": [{ HostIp: "10.0.0.1", HostPort: "8080" }] }), { refusePort })).toBe(
-      "403 ports are not available: exposing port TCP 10.0.0.1:8080 -> 127.0.0.1:0: 10.0.0.1:8080 is not for you",
+      "403 ports are not available: exposing port TCP 10.0.0.1:8080 -> 127.0.0.1:0: 10.0.0.1:8080-8080 is not for you",
     );
     expect(judge(ports({ "80/tcp": [{ hostip: "10.0.0.1", hostport: "8080" }] }), { refusePort })).toContain(
       "403 ports",
@@ -144,9 +143,24 @@ describe("a port of the host", () => {
     expect(judge(ports({ "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "8080" }] }), { refusePort })).toBe("pass");
   });
 
-  test("of the engine's choice is not judged before it is chosen", () => {
-    const rows = [{ HostPort: "" }, { HostPort: "0" }, { HostPort: "8000-8010" }];
-    expect(judge(ports({ "80/tcp": rows }), { refusePort })).toBe("pass");
+  test("of the engine's choice is judged by all that it may choose from", () => {
+    const asked: AskedPort[] = [];
+    const refuse = (one: AskedPort) => {
+      asked.push(one);
+      return null;
+    };
+    const rows = [{ HostPort: "" }, { HostPort: "0" }, { HostIp: "::1", HostPort: "8000-8010" }, {}];
+    expect(judge(ports({ "53/udp": rows }), { refusePort: refuse })).toBe("pass");
+    const any = { protocol: "udp", containerPort: 53, address: "", first: 0, last: 0 };
+    expect(asked).toEqual([any, any, { ...any, address: "::1", first: 8000, last: 8010 }, any]);
+    expect(judge(ports({ "80/tcp": [{ HostPort: "8000-8010" }] }), { refusePort })).toBe(
+      "403 ports are not available: exposing port TCP 0.0.0.0:8000 -> 127.0.0.1:0: :8000-8010 is not for you",
+    );
+  });
+
+  test("is judged beside HostConfig too, and each of several", () => {
+    const body = { PortBindings: { "80/tcp": [{ HostIp: "127.0.0.1", HostPort: "80" }, { HostPort: "81" }] } };
+    expect(judge(body, { refusePort })).toContain("403 ports are not available: exposing port TCP 0.0.0.0:81");
   });
 
   test("of SCTP is refused", () => {
@@ -176,12 +190,17 @@ describe("host-gateway", () => {
 });
 
 describe("proxy variables", () => {
-  const options = { proxyVariables: { http_proxy: "http://p:3128", no_proxy: 'a"b' } };
-  const http = '"http_proxy=http://p:3128","HTTP_PROXY=http://p:3128"';
-  const no = '"no_proxy=a\\"b","NO_PROXY=a\\"b"';
+  const options = { proxyEnvironment: { proxy: "http://p:3128", noProxy: 'a"b' } };
+  const http =
+    '"HTTP_PROXY=http://p:3128","http_proxy=http://p:3128","HTTPS_PROXY=http://p:3128","https_proxy=http://p:3128"';
+  const no = '"NO_PROXY=a\\"b","no_proxy=a\\"b"';
 
   test.each([
     ['{"Env":["A=1"],"B":2}', `{"Env":["A=1",${http},${no}],"B":2}`],
+    [
+      '{ "N": 9007199254740993, "Env" : ["A=\\u00e4" ] }\n',
+      `{ "N": 9007199254740993, "Env" : ["A=\\u00e4" ,${http},${no}] }\n`,
+    ],
     ['{"Env":[ ]}', `{"Env":[ ${http},${no}]}`],
     ['{"env":null}', `{"env":[${http},${no}]}`],
     ['{"B":2}', `{"Env":[${http},${no}],"B":2}`],
@@ -190,8 +209,34 @@ describe("proxy variables", () => {
     expect(judge(body, options)).toBe(expected);
   });
 
-  test("are not added where the container sets them in either case, or unsets them", () => {
-    expect(judge({ Env: ["HTTP_PROXY=mine"] }, options)).toBe(`{"Env":["HTTP_PROXY=mine",${no}]}`);
-    expect(judge({ Env: ["http_proxy", "No_Proxy="] }, options)).toBe("pass");
+  test("are not added in either case where the container sets them in any, or unsets them", () => {
+    expect(judge({ Env: ["HTTP_PROXY=mine", "https_proxy="] }, options)).toBe(
+      `{"Env":["HTTP_PROXY=mine","https_proxy=",${no}]}`,
+    );
+    expect(judge({ Env: ["http_proxy", "No_Proxy=", "HTTPS_PROXY=mine"] }, options)).toBe("pass");
+    expect(judge({ Env: ["X_HTTP_PROXY=mine", "http_proxy_2=mine"] }, options)).toContain(http);
+  });
+
+  test("are added to the containers of a service, where it has any", () => {
+    const judgeService = (body: string) => {
+      const verdict = new CreatePolicy(options).judgeService(Buffer.from(body));
+      return verdict.kind === "rewrite" ? verdict.body.toString() : verdict.kind;
+    };
+    expect(judgeService('{"Env":[],"TaskTemplate": {"ContainerSpec": {"Image":"nginx", "Env":["NO_PROXY="] }}}')).toBe(
+      `{"Env":[],"TaskTemplate": {"ContainerSpec": {"Image":"nginx", "Env":["NO_PROXY=",${http}] }}}`,
+    );
+    expect(judgeService('{"tasktemplate":{"containerspec":{}}}')).toBe(
+      `{"tasktemplate":{"containerspec":{"Env":[${http},${no}]}}}`,
+    );
+    for (const body of ['{"Name":"s"}', '{"TaskTemplate":{"ContainerSpec":null,"PluginSpec":{}}}']) {
+      expect(judgeService(body), body).toBe("pass");
+    }
+  });
+
+  test("come together with other changes of the same request", () => {
+    const body = '{"HostConfig":{"ExtraHosts":["a:host-gateway"]},"Env":[]}';
+    expect(judge(body, { ...options, hostGateway: "192.168.65.254" })).toBe(
+      `{"HostConfig":{"ExtraHosts":["a:192.168.65.254"]},"Env":[${http},${no}]}`,
+    );
   });
 });

@@ -1,6 +1,5 @@
 import type { Verdict } from "../http/intercept.ts";
-import { isWithoutPorts, readPortBindings } from "../ports/container-ports.ts";
-import type { HostPort } from "../ports/port-publisher.ts";
+import { type AskedPort, isWithoutPorts, readPortBindings } from "../ports/container-ports.ts";
 import { portRefusal, UNSUPPORTED_PROTOCOL } from "../ports/port-refusal.ts";
 import { ForbiddenPaths } from "./forbidden-paths.ts";
 import { elementsOf, entriesOf, type Field, fieldOf, rawFieldOf, textOf } from "./json-fields.ts";
@@ -11,13 +10,18 @@ export interface CreatePolicyOptions {
   readonly forbiddenMounts?: readonly string[];
   /** The address that `host-gateway` means; the engine's own unless given. */
   readonly hostGateway?: string;
-  /**
-   * Variables that containers get beside their own, by their names in lower case, such as `http_proxy`. They get them in
-   * upper case too, and not those that they set themselves in either.
-   */
-  readonly proxyVariables?: Readonly<Record<string, string>>;
-  /** Says why containers may not have a port of the host; null when they may. */
-  readonly refusePort?: (port: HostPort) => string | null;
+  /** What containers are told of a proxy. A variable that they set themselves, in any case, stays as it is. */
+  readonly proxyEnvironment?: ProxyEnvironment;
+  /** Says why containers may have none of the ports of the host that they ask for; null when they may have one. */
+  readonly refusePort?: (asked: AskedPort) => string | null;
+}
+
+/** The values of the variables by which programs find a proxy. */
+export interface ProxyEnvironment {
+  /** The URL of the proxy: `HTTP_PROXY` and `HTTPS_PROXY`. */
+  readonly proxy: string;
+  /** What is reached without it: `NO_PROXY`. */
+  readonly noProxy: string;
 }
 
 /** Kinds of mounts that are known to have nothing of the VM's files, or that are looked into. */
@@ -48,7 +52,7 @@ export class CreatePolicy {
         this.#checkMounts(fieldOf(host, "Mounts"));
         this.#checkPorts(host);
       }
-      return [...hosts.flatMap((host) => this.#hostGatewayEdits(host)), ...this.#proxyEdits(root)];
+      return [...hosts.flatMap((host) => this.#hostGatewayEdits(host)), ...this.#environmentEdits(root)];
     });
   }
 
@@ -63,8 +67,9 @@ export class CreatePolicy {
   /** Judges the body of `POST /services/create` and `/services/ID/update`. */
   judgeService(body: Buffer): Verdict {
     return this.#judge(body, (root) => {
-      this.#checkMounts(fieldOf(fieldOf(fieldOf(root, "TaskTemplate"), "ContainerSpec"), "Mounts"));
-      return [];
+      const container = fieldOf(fieldOf(root, "TaskTemplate"), "ContainerSpec");
+      this.#checkMounts(fieldOf(container, "Mounts"));
+      return container === null ? [] : this.#environmentEdits(container);
     });
   }
 
@@ -126,13 +131,12 @@ export class CreatePolicy {
         HostPort: textOf(fieldOf(row, "HostPort")),
       })),
     ]);
-    for (const { protocol, address, first, last } of readPortBindings(Object.fromEntries(bindings))) {
+    for (const asked of readPortBindings(Object.fromEntries(bindings))) {
+      const { protocol, address, first } = asked;
       if (protocol !== "tcp" && protocol !== "udp") {
         throw new Refusal(portRefusal(protocol, address, first, UNSUPPORTED_PROTOCOL));
       }
-      // Which one the engine takes of several is only known later.
-      if (first !== last || first === 0) continue;
-      const reason = this.#options.refusePort?.({ protocol, address, port: first }) ?? null;
+      const reason = this.#options.refusePort?.(asked) ?? null;
       if (reason !== null) throw new Refusal(portRefusal(protocol, address, first, new Error(reason)));
     }
   }
@@ -148,17 +152,21 @@ export class CreatePolicy {
     });
   }
 
-  #proxyEdits(root: Field): JsonEdit[] {
-    const environment = rawFieldOf(root, "Env");
-    const values = elementsOf(fieldOf(root, "Env")).map(textOf);
+  #environmentEdits(container: Field): JsonEdit[] {
+    const { proxyEnvironment } = this.#options;
+    if (proxyEnvironment === undefined) return [];
+    const environment = rawFieldOf(container, "Env");
+    const values = elementsOf(fieldOf(container, "Env")).map(textOf);
     const set = new Set(values.map((value) => value.split("=", 1)[0].toLowerCase()));
-    const added = Object.entries(this.#options.proxyVariables ?? {})
-      .filter(([name]) => !set.has(name.toLowerCase()))
-      .flatMap(([name, value]) => [`${name.toLowerCase()}=${value}`, `${name.toUpperCase()}=${value}`])
+    const { proxy, noProxy } = proxyEnvironment;
+    // Programs know them in lower case, in upper case, or in both.
+    const added = Object.entries({ http_proxy: proxy, https_proxy: proxy, no_proxy: noProxy })
+      .filter(([name]) => !set.has(name))
+      .flatMap(([name, value]) => [`${name.toUpperCase()}=${value}`, `${name}=${value}`])
       .map((entry) => JSON.stringify(entry))
       .join(",");
     if (added === "") return [];
-    const { node } = environment ?? root;
+    const { node } = environment ?? container;
     if (environment === null) {
       const comma = node.kind === "object" && node.members.length > 0 ? "," : "";
       return [{ start: node.start + 1, end: node.start + 1, text: `"Env":[${added}]${comma}` }];

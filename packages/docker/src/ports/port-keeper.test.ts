@@ -333,7 +333,7 @@ describe("a keeper that is closed", () => {
     await harness.settle();
     await harness.engine.stop();
     await harness.pass(1);
-    await harness.keeper.close();
+    await harness.stopKeeper();
     expect(harness.host.listening).toEqual([]);
     expect(harness.clock.timers).toBe(0);
   });
@@ -350,7 +350,7 @@ describe("a keeper that is closed", () => {
         harness.clock.advance(100);
         await setImmediate();
       }
-      await harness.keeper.close();
+      await harness.stopKeeper();
       expect(harness.host.listening).toEqual([]);
       expect(harness.clock.timers).toBe(0);
     },

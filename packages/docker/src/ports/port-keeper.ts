@@ -1,8 +1,7 @@
-import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
-import { after } from "../after.ts";
+import { after, type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
 import { type EngineClient, EngineError } from "../engine/engine-client.ts";
 import type { EngineEvent } from "../engine/engine-event.ts";
-import { EngineWatch } from "../engine/engine-watch.ts";
+import type { EngineWatcher } from "../engine/engine-watch.ts";
 import { at, elementsAt, numberAt, textAt } from "../engine/json-value.ts";
 import { type ContainerPorts, isContainerId, readContainer } from "./container-ports.ts";
 import { formatAddress } from "./host-address.ts";
@@ -53,13 +52,12 @@ export interface PortKeeperOptions {
  * Has the ports that the containers of an engine publish be ports of this host. What is published is what the engine says
  * of a container when it is asked; its events only tell when to ask. Ports stay while the engine cannot be asked.
  */
-export class PortKeeper {
+export class PortKeeper implements EngineWatcher {
   readonly #client: EngineClient;
   readonly #clock: Clock;
   readonly #failures: FailureLog;
   readonly #reach: "container" | "vm";
   readonly #ports: HostPorts;
-  readonly #watch: EngineWatch;
   readonly #tasks = new KeyedTasks({ work: (key) => this.#look(key), maxConcurrent: MAX_CONCURRENT });
   /** What could not be asked about. */
   readonly #unknown = new Set<string>();
@@ -77,25 +75,26 @@ export class PortKeeper {
       failed: (port) => this.#failed(port),
       retry: (owner) => this.#retry(owner),
     });
-    const watcher = {
-      relist: () => this.#relist(),
-      event: (event: EngineEvent) => this.#event(event),
-    };
-    this.#watch = new EngineWatch({ client, watcher, logger, clock });
   }
 
-  /** Begins to follow the engine. */
-  start(): void {
-    this.#watch.start();
-  }
-
-  /** Lets go of all ports. Resolves when nobody listens any more. */
+  /** Lets go of all ports, whatever the engine tells from now on. Resolves when nobody listens any more. */
   async close(): Promise<void> {
     this.#closing.abort(new EngineError("the ports of containers are closed", null));
     this.#stopRetrying?.();
-    await this.#watch.close();
     for (const owner of this.#ports.owners) void this.#tasks.run(owner, () => this.#ports.release(owner));
     await this.settled();
+  }
+
+  relist(): void {
+    this.#networks.clear();
+    void this.#request(ALL_CONTAINERS);
+    void this.#request(ALL_SERVICES);
+  }
+
+  event({ type, action, container }: EngineEvent): void {
+    if (type === "container" && CONTAINER_ACTIONS.has(action)) this.#happened(container, action);
+    else if (type === "network" && NETWORK_ACTIONS.has(action)) this.#happened(container, action);
+    else if (type === "service" && SERVICE_ACTIONS.has(action)) void this.#request(ALL_SERVICES);
   }
 
   /** The ports of all containers and services, with those that they did not get. */
@@ -143,18 +142,6 @@ export class PortKeeper {
     if (rivals.size === 0) return;
     await Promise.all([...rivals].map((rival) => this.#request(rival)));
     await this.#request(id);
-  }
-
-  #relist(): void {
-    this.#networks.clear();
-    void this.#request(ALL_CONTAINERS);
-    void this.#request(ALL_SERVICES);
-  }
-
-  #event({ type, action, container }: EngineEvent): void {
-    if (type === "container" && CONTAINER_ACTIONS.has(action)) this.#happened(container, action);
-    else if (type === "network" && NETWORK_ACTIONS.has(action)) this.#happened(container, action);
-    else if (type === "service" && SERVICE_ACTIONS.has(action)) void this.#request(ALL_SERVICES);
   }
 
   #happened(id: string, action: string): void {

@@ -5,6 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import { FakeClock } from "../../../streams/src/testing/fake-clock.ts";
 import { RecordingLogger } from "../../../streams/src/testing/recording-logger.ts";
 import { EngineClient } from "../engine/engine-client.ts";
+import { EngineWatch } from "../engine/engine-watch.ts";
 import { PortKeeper, type PortKeeperOptions } from "../ports/port-keeper.ts";
 import { PortReservations } from "../ports/port-reservations.ts";
 import { FakePublisher } from "./fake-publisher.ts";
@@ -18,6 +19,7 @@ export class PortHarness {
   readonly logger = new RecordingLogger();
   readonly host = new FakePublisher();
   client!: EngineClient;
+  watch!: EngineWatch;
   keeper!: PortKeeper;
   reservations!: PortReservations;
   #markers = 0;
@@ -36,15 +38,15 @@ export class PortHarness {
     this.client = new EngineClient({ dial: engine.dial, clock });
     this.keeper = new PortKeeper({ client: this.client, publisher, clock, logger, ...options });
     this.reservations = new PortReservations(this.keeper, logger);
-    this.keeper.start();
+    this.watch = new EngineWatch({ client: this.client, watchers: [this.keeper], clock, logger });
+    this.watch.start();
     await this.engine.followed();
     await this.settle();
   }
 
   /** As {@link startKeeper} after hostd has ended, of which nothing is left. */
   async restartKeeper(options: Partial<PortKeeperOptions> = {}): Promise<void> {
-    await this.keeper.close();
-    this.client.close();
+    await this.stopKeeper();
     await this.engine.unfollowed();
     await this.startKeeper(options);
   }
@@ -86,10 +88,16 @@ export class PortHarness {
   }
 
   async close(): Promise<void> {
-    await this.keeper.close();
-    this.client.close();
+    await this.stopKeeper();
     await this.engine.stop();
     rmSync(this.folder, { recursive: true });
+  }
+
+  /** Ends hostd's part. */
+  async stopKeeper(): Promise<void> {
+    await this.watch.close();
+    await this.keeper.close();
+    this.client.close();
   }
 
   /** @returns the engine's status, or the message of the refusal. */

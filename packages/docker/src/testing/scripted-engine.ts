@@ -28,10 +28,17 @@ export interface ScriptedContainerOptions {
   readonly networks?: readonly string[];
   /** Whether a port without an address gets a row for IPv6 too, and which comes first. */
   readonly families?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+  /** In every network. */
+  readonly ipv6Address?: string;
 }
 
 export interface ScriptedContainer {
   readonly id: string;
+  /** Seconds of the Unix epoch. */
+  readonly created: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly ipv6Address: string;
   name: string;
   state: "created" | "running" | "paused" | "restarting" | "exited";
   readonly portBindings: PortRows;
@@ -141,13 +148,17 @@ export class ScriptedEngine {
   }
 
   create(options: ScriptedContainerOptions = {}): string {
-    const id = (this.#nextId++).toString(16).padStart(64, "c");
+    const created = this.#nextId++;
+    const id = created.toString(16).padStart(64, "c");
     const { name = `box${this.#nextId}`, portBindings = {}, networkMode = "default" } = options;
-    const { families = ["0.0.0.0", "::"] } = options;
+    const { families = ["0.0.0.0", "::"], labels = {}, ipv6Address = "" } = options;
     const hasNetworks = !/^(?:host|none|container:.*)$/.test(networkMode);
     const addresses = new Map((options.networks ?? (hasNetworks ? ["bridge"] : [])).map((one) => [one, ""]));
     this.containers.set(id, {
       id,
+      created,
+      labels,
+      ipv6Address,
       name,
       state: "created",
       portBindings,
@@ -387,7 +398,7 @@ export class ScriptedEngine {
   }
 
   #inspect(container: ScriptedContainer): object {
-    const { id, name, state, portBindings, networkMode, addresses, ports } = container;
+    const { id, name, state, portBindings, networkMode, addresses, ports, labels, ipv6Address } = container;
     const endpoints = [...addresses].map(([network, address]) => {
       const { gateway = "172.17.0.1", ipv6Gateway = "", priority = 0 } = this.networks.get(network) ?? {};
       return [
@@ -397,7 +408,7 @@ export class ScriptedEngine {
           IPAddress: address,
           Gateway: address === "" ? "" : gateway,
           IPv6Gateway: ipv6Gateway,
-          GlobalIPv6Address: "",
+          GlobalIPv6Address: address === "" ? "" : ipv6Address,
           GwPriority: priority,
         },
       ];
@@ -406,6 +417,7 @@ export class ScriptedEngine {
       Id: id,
       Name: `/${name}`,
       State: { Status: state, Running: this.#running(id) !== null, Restarting: state === "restarting" },
+      Config: { Labels: labels },
       HostConfig: { NetworkMode: networkMode, PortBindings: portBindings },
       NetworkSettings: { Ports: ports, Networks: Object.fromEntries(endpoints) },
     };
@@ -418,14 +430,14 @@ function protocolOf(key: string): string {
   return key.split("/")[1] ?? "tcp";
 }
 
-function listRow({ id, name, state, ports }: ScriptedContainer): object {
+function listRow({ id, created, name, state, ports }: ScriptedContainer): object {
   const rows = Object.entries(ports).flatMap(([key, bindings]) => {
     const [port, protocol] = key.split("/");
     return (bindings ?? []).map(({ HostIp, HostPort }) => {
       return { IP: HostIp, PrivatePort: Number(port), PublicPort: Number(HostPort), Type: protocol };
     });
   });
-  return { Id: id, Names: [`/${name}`], State: state, Ports: rows };
+  return { Id: id, Names: [`/${name}`], Created: created, State: state, Ports: rows };
 }
 
 function reply(response: ServerResponse, status: number, body: object): void {

@@ -22,6 +22,8 @@ export class FakeVm implements ForwardVm {
   address: Ipv4 | null;
   /** Addresses behind it that it has shown. */
   readonly shown = new Set<Ipv4>();
+  /** Names of the containers behind it. */
+  readonly containers = new Map<Ipv4, string>();
   /** Whether there is no room for another connection. */
   isFull = false;
   /** Every connection that was dialled. */
@@ -41,6 +43,10 @@ export class FakeVm implements ForwardVm {
 
   has(address: Ipv4): boolean {
     return this.shown.has(address);
+  }
+
+  containerAt(address: Ipv4): string | null {
+    return this.containers.get(address) ?? null;
   }
 
   tcpDial(tuple: FourTuple, handler: TcpHandler): TcpFlow | null {
