@@ -2,7 +2,8 @@
 // there is current; scripts/with-deps.mjs runs this when it is not.
 //
 // Usage: node scripts/build-bundle.mjs
-import { mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
@@ -19,15 +20,25 @@ if (!isBundleCurrent()) await buildBundle();
 async function buildBundle() {
   const began = Date.now();
   const source = (path) => join(root, "apps/hostd/src", path);
+  const pacWorker = join(root, "packages/httpproxy/src/pac/pac-worker.ts");
   const bundle = await rolldown({
     cwd: root,
-    // The demonstration runs the second one in a process of its own.
-    input: { main: source("main.ts"), "demo/embedded-guest-main": source("demo/embedded-guest-main.ts") },
+    input: {
+      main: source("main.ts"),
+      // The demonstration runs it in a process of its own.
+      "demo/embedded-guest-main": source("demo/embedded-guest-main.ts"),
+      // PAC scripts run in it, in a thread of its own.
+      "pac-worker": pacWorker,
+    },
     platform: "node",
     // A native module: it is loaded from where it is installed. ssh2 does without those that it looks for.
     external: ["koffi", "cpu-features", /\/sshcrypto\.node$/],
     // ssh2 is CommonJS, and names its folder at its start.
     transform: { define: { __dirname: "import.meta.dirname" } },
+    // What pac-resolver translates scripts with, which is not used, and would be 0.5 MB.
+    treeshake: {
+      moduleSideEffects: [{ test: /[\\/](degenerator|esprima|escodegen|ast-types)[\\/]/, sideEffects: false }],
+    },
   });
   const { output } = await bundle.generate({ format: "esm", comments: { jsdoc: false } });
   const modules = (await bundle.watchFiles).map((path) => relative(root, path));
@@ -36,12 +47,13 @@ async function buildBundle() {
   // The list of inputs is written last and the entries before it, while the names of all others tell their content: so
   // whoever starts meanwhile finds one bundle or the other, or runs from source.
   const chunks = output.toSorted((one, other) => Number(one.isEntry) - Number(other.isEntry));
+  put("quickjs.wasm", readFileSync(join(dirname(createRequire(pacWorker).resolve("quickjs-wasi")), "../quickjs.wasm")));
   for (const { fileName, code } of chunks) put(fileName, code);
   const inputs = modules.filter((path) => !path.startsWith("node_modules"));
   // The lockfile stands for what is installed.
   inputs.push("pnpm-lock.yaml", "scripts/build-bundle.mjs");
   put("inputs.json", JSON.stringify(Object.fromEntries(inputs.map((path) => [path, stateSince(path, began)]))));
-  removeOthers(new Set(["inputs.json", ...output.map(({ fileName }) => fileName)]), began - KEEP_MS);
+  removeOthers(new Set(["inputs.json", "quickjs.wasm", ...output.map(({ fileName }) => fileName)]), began - KEEP_MS);
 }
 
 /** The state of an input, or none when it has changed since the build began. */

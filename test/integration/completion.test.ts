@@ -82,6 +82,7 @@ const CASES = [
   ["hostd up --log-level de", ["up", "--log-level", "debug"]],
   ["hostd up --config conf", ["up", "--config", "configuration.yaml"]],
   ["hostd up --state sta", ["up", "--state", "state-folder"]],
+  ["hostd proxy set sy", ["proxy", "set", "system"]],
   ["hostd completion z", ["completion", "zsh"]],
 ] as const;
 

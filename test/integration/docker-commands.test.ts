@@ -203,7 +203,14 @@ describe("hostd docker-config", () => {
         "host-gateway-ip": "10.9.0.254",
         mtu: 1400,
         "default-network-opts": { bridge: { "com.docker.network.driver.mtu": "1400" } },
+        proxies: {
+          "http-proxy": "http://http.docker.internal:3128",
+          "https-proxy": "http://http.docker.internal:3128",
+          "no-proxy":
+            "localhost,127.0.0.1,::1,.docker.internal,.containers.internal,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+        },
       });
+      expect(stderr.replaceAll("\n", " ")).toContain("--proxy http://10.9.0.1:3128");
       expect(stderr).toContain(`For Docker 24.0.7, which answers at ${listen}.`);
       for (const key of Object.keys(JSON.parse(stdout))) expect(stderr).toMatch(new RegExp(`^  ${key} {2,}\\w`, "m"));
       expect(Math.max(...stderr.split("\n").map(({ length }) => length))).toBeLessThanOrEqual(100);
@@ -250,6 +257,22 @@ describe("hostd docker-config", () => {
     }),
   );
 
+  it("has the engine use hostd's proxy, another one, or none, which an older engine is told of where it is asked for", () =>
+    inLab(async (lab) => {
+      const proxyOf = async (...args: string[]) => (await configOf(lab, ...args)).daemon.proxies?.["http-proxy"];
+      expect(await proxyOf("--engine-version", "23.0")).toBe("http://http.docker.internal:3128");
+      expect(await proxyOf("--engine-version", "23.0", "--proxy", "http://proxy:8080/")).toBe("http://proxy:8080");
+      expect(await proxyOf("--engine-version", "23.0", "--proxy", "none")).toBeUndefined();
+      const unit = async (...args: string[]) =>
+        JSON.stringify((await configOf(lab, "--engine-version", "20.10", ...args)).files);
+      expect(await unit()).not.toContain("PROXY");
+      expect(await unit("--proxy", "http://proxy:8080")).toContain("HTTP_PROXY=http://proxy:8080");
+      const file = join(lab.folder, "off.yaml");
+      await writeFile(file, "proxy: { enabled: false }\n");
+      const { stdout } = await hostd(lab, "docker-config", "--config", file);
+      expect(JSON.parse(stdout)).not.toHaveProperty("proxies");
+    }));
+
   it("has the engine listen on the address of the VM that is attached", () =>
     inLab(async (lab) => {
       const api = join(lab.folder, "api.sock");
@@ -269,7 +292,7 @@ describe("hostd docker-config", () => {
   it.each([
     [["--engine-version", "28"], "allowed: two numbers such as 28.2, from 20.10 on"],
     [["--engine-version", "19.03"], "is too old; allowed: two numbers such as 28.2, from 20.10 on"],
-    [["--proxy", "proxy:3128"], "allowed: http://HOST:PORT or https://HOST:PORT"],
+    [["--proxy", "proxy:3128"], "allowed: http://HOST:PORT, https://HOST:PORT or none"],
     [["--proxy", "http://localhost:3128"], "a proxy of this host is at host.docker.internal"],
     [["--interface", "eth0 -j ACCEPT"], "is not the name of a network interface"],
     [["--config", "missing.yaml"], "there is no such file"],

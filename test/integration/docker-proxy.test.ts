@@ -16,23 +16,14 @@ import type { Duplex } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { parseIpv4 } from "@hostd/stack";
 import { describe, expect, test } from "vitest";
-import {
-  cleanUp,
-  dialPath,
-  idle,
-  makeFolder,
-  Peer,
-  settle,
-  startEngine,
-  startPair,
-  startProxy,
-} from "../../packages/docker/src/testing/proxy-harness.ts";
+import { idle, startPair, startProxy } from "../../packages/docker/src/testing/proxy-harness.ts";
 import { AttachedVm } from "../../packages/portfwd/src/attached-vm.ts";
 import { SshTunnels } from "../../packages/portfwd/src/ssh-tunnels.ts";
 import { SOCKET, SshGuest } from "../../packages/portfwd/src/testing/ssh-guest.ts";
 import { pattern } from "../../packages/stack/src/testing/random.ts";
 import { LinkedStacks } from "../../packages/streams/src/testing/linked-stacks.ts";
 import { sha256 } from "../../packages/streams/src/testing/pattern.ts";
+import { cleanUp, dialPath, makeFolder, Peer, settle, startServer } from "../../packages/streams/src/testing/peer.ts";
 import { RecordingLogger } from "../../packages/streams/src/testing/recording-logger.ts";
 import { inLab } from "./support/lab.ts";
 
@@ -447,7 +438,7 @@ function countDescriptors(): number {
 }
 
 test("a thousand connections of all kinds leave nothing", async () => {
-  const engine = await startEngine();
+  const engine = await startServer();
   const { proxy, connect, clock } = await startProxy({
     dial: engine.dial,
     intercept: ({ target }) =>
@@ -523,7 +514,7 @@ test("a thousand connections of all kinds leave nothing", async () => {
 
 test("a thousand requests on one connection leave no listener", async () => {
   const sockets: Socket[] = [];
-  const engine = await startEngine();
+  const engine = await startServer();
   const { client } = await startPair({
     dial: async () => {
       const socket = await engine.dial();

@@ -1,11 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { Egress } from "@hostd/egress";
 import { type FrameSink, parseIpv4, parseMac, Stack, takeRegion } from "@hostd/stack";
 import { afterEach, expect, test } from "vitest";
+import { heapInUse } from "./support/heap.ts";
 
 const HOST = parseIpv4("10.0.0.254");
 const FLOWS = 3000;
@@ -28,19 +27,6 @@ async function startServer(): Promise<number> {
   children.push(child);
   const [line] = await once(child.stdout as NodeJS.ReadableStream, "data");
   return Number(String(line));
-}
-
-setFlagsFromString("--expose-gc");
-const collect: () => void = runInNewContext("gc");
-
-/** Bytes of the heap that are in use once everything that can go is gone. */
-async function heapInUse(): Promise<number> {
-  for (let round = 0; round < 4; round++) {
-    collect();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  const { heapUsed, arrayBuffers } = process.memoryUsage();
-  return heapUsed + arrayBuffers;
 }
 
 /** One end of a link in memory. */

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { askDaemon } from "../integration/support/control.ts";
 import { DOCKER, engineGuestsLack, type Outcome, UDP_ECHO, useEngine } from "../integration/support/engine-guest.ts";
+import { heapInUse } from "../integration/support/heap.ts";
 import { ensureDockerClient, ensureDockerEngine } from "../vm/host-packages.ts";
 
 const lack = engineGuestsLack(ensureDockerEngine(), ensureDockerClient());
@@ -280,14 +281,13 @@ describe.skipIf(lack !== undefined)("the docker command through hostd", () => {
       await engine().docker("rm", "-f", name);
     };
     await round(999);
-    globalThis.gc?.();
-    const memory = process.memoryUsage.rss();
+    const memory = await heapInUse();
     for (let index = 0; index < 200; index += 4) {
       await Promise.all([0, 1, 2, 3].map((offset) => round(index + offset)));
     }
     await vi.waitUntil(async () => (await forwards()).length === 0, { timeout: 10_000 });
     await vi.waitUntil(() => descriptors() <= before + 2, { timeout: 10_000 });
-    expect(process.memoryUsage.rss() - memory).toBeLessThan(64 * 1024 * 1024);
+    expect((await heapInUse()) - memory).toBeLessThan(16 * 1024 * 1024);
   }, 300_000);
 
   it("reaches a container's UDP port, and TCP beside it on the same port", async () => {

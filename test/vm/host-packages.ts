@@ -73,6 +73,33 @@ const PODMAN: readonly HostPackage[] = [
   { name: "iptables", provides: "iptables" },
 ];
 
+/** The settings of a GNOME desktop, with what keeps them and tells of changes. */
+const GNOME_SETTINGS: readonly HostPackage[] = [
+  { name: "libglib2.0-bin", provides: "gsettings" },
+  { name: "gsettings-desktop-schemas", provides: "/usr/share/glib-2.0/schemas/org.gnome.system.proxy.gschema.xml" },
+  { name: "dbus-daemon", provides: "dbus-daemon" },
+  { name: "dconf-service", provides: "/usr/share/dbus-1/services/ca.desrt.dconf.service" },
+  { name: "dconf-gsettings-backend", provides: "/usr/lib/x86_64-linux-gnu/gio/modules/libdconfsettings.so" },
+];
+
+/** The proxies that hostd sends requests through, each of another author. */
+const PROXIES: readonly HostPackage[] = [
+  { name: "squid", provides: "squid" },
+  { name: "tinyproxy-bin", provides: "tinyproxy" },
+  { name: "dante-server", provides: "danted" },
+  { name: "microsocks", provides: "microsocks" },
+  { name: "openssl", provides: "openssl" },
+];
+
+/** The programs that fetch through the proxy on the gateway, and the one proxy that says what it was asked for. */
+const PROXY_CLIENTS: readonly HostPackage[] = [
+  { name: "curl", provides: "curl" },
+  { name: "wget", provides: "wget" },
+  { name: "git", provides: "git" },
+  { name: "python3", provides: "/usr/bin/python3" },
+  { name: "squid", provides: "squid" },
+  { name: "openssl", provides: "openssl" },
+];
 /** Is held by whoever installs packages for tests. */
 const LOCK = join(tmpdir(), "hostd-test-packages.lock");
 
@@ -163,6 +190,33 @@ export function ensureFirewall(): string | undefined {
   return ensure(TO_RUN.filter(({ name }) => name === "iproute2" || name === "iptables"));
 }
 
+/** The same for the tests that follow the settings of a GNOME desktop. */
+export function ensureGnomeSettings(): string | undefined {
+  return ensure(GNOME_SETTINGS);
+}
+
+/** The same for the tests that send requests through proxies. */
+export function ensureProxies(): string | undefined {
+  return ensure(PROXIES);
+}
+
+/** The same for the tests of programs that fetch through a proxy. */
+export function ensureProxyClients(): string | undefined {
+  return ensure(PROXY_CLIENTS);
+}
+
+/**
+ * Runs apt-get with no service started of what it installs (invoke-rc.d(8)), and takes away only a rule of its own.
+ */
+const APT_GET = `
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  printf '#!/bin/sh\\nexit 101\\n' >$policy && chmod 755 $policy
+fi
+apt-get "$@"
+`;
+
 function ensure(wanted: readonly HostPackage[]): string | undefined {
   if (process.platform !== "linux") return `the host runs ${process.platform}; they need Linux with Debian's packages`;
   const missing = () => wanted.filter((each) => !isInstalled(each)).map((each) => each.name);
@@ -172,7 +226,8 @@ function ensure(wanted: readonly HostPackage[]): string | undefined {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
     for (const args of [["update"], ["install", "-y", "--no-install-recommends", ...names]]) {
       // Tests that run at the same time wait for each other: apt-get itself fails while another one is at work.
-      const { status, stdout, stderr } = spawnSync("flock", [LOCK, "apt-get", ...args], { env, encoding: "utf8" });
+      const command = [LOCK, "sh", "-c", APT_GET, "sh", ...args];
+      const { status, stdout, stderr } = spawnSync("flock", command, { env, encoding: "utf8" });
       if (status !== 0) return `apt-get ${args.join(" ")} failed: ${lastLine(stderr || stdout)}`;
     }
     names = missing();

@@ -33,6 +33,11 @@ export function makeFolder(name: string): string {
   return folder;
 }
 
+/** The environment of hostd: without the proxies that the host of the tests may have. */
+const WITHOUT_PROXIES = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(?:https?|all|no)_proxy$/i.test(name)),
+);
+
 /** A running `hostd up`, as a person starts it. Its log is left in test/output, with a capture when asked for. */
 export class HostdProcess {
   readonly #child: ChildProcess;
@@ -57,6 +62,7 @@ export class HostdProcess {
     begun.add(name);
     const child = spawn(process.execPath, [BIN, "up", "--log-level", "debug", ...args], {
       stdio: ["ignore", "pipe", log],
+      env: WITHOUT_PROXIES,
       ...USER,
     });
     closeSync(log);

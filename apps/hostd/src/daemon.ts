@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { QueryContext } from "@hostd/dns";
 import {
   type Attachment,
   attachQemu,
@@ -27,6 +28,7 @@ import { ForwardStore } from "./forwards/forward-store.ts";
 import { takeOver } from "./gvproxy/take-over.ts";
 import { LeaseStore } from "./leases.ts";
 import type { Logger } from "./logging.ts";
+import { ProxyService } from "./proxy/proxy-service.ts";
 import { Reloader } from "./reload.ts";
 import { type SessionServices, VmSession } from "./vm-session.ts";
 
@@ -64,6 +66,14 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
     const containers = new ContainerNames();
     const dns = new DnsService(config, logger, containers);
     cleanup.defer(() => dns.close());
+    const proxy = new ProxyService({
+      config,
+      resolve: (name) => dns.addresses(name, hostContext(config)),
+      environment: process.env,
+      events,
+      logger,
+    });
+    cleanup.defer(() => proxy.close());
     const capture =
       config.capture === undefined
         ? undefined
@@ -76,13 +86,14 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
     const sessions = new Set<VmSession>();
     let endedTraffic = noTraffic();
     cleanup.defer(() => closeSessions(sessions));
-    const reloader = new Reloader(config, options.readConfig, { forwarder, forwards, dns, events, logger });
+    const reloader = new Reloader(config, options.readConfig, { forwarder, forwards, dns, proxy, events, logger });
     const control: Control = {
       startedAt: Date.now(),
       logger,
       leases: store.leases,
       dns,
       containers,
+      proxy,
       forwarder,
       forwards,
       events,
@@ -101,6 +112,8 @@ export async function startDaemon(config: HostdConfig, logger: Logger, options: 
       dhcp: makeDhcpServer(config, store.leases, () => dns.searchDomains, events, logger),
       makeDnsServer: () => dns.makeServer(),
       containers,
+      resolve: (name, context) => dns.addresses(name, context),
+      proxy,
       forwarder,
       events,
       captures,
@@ -172,6 +185,11 @@ function lazyGuestApi(control: Control): (stream: FlowStream, vm: VmSession) => 
       () => stream.destroy(),
     );
   };
+}
+
+/** As whom hostd itself asks for names. */
+function hostContext({ gateway }: HostdConfig): QueryContext {
+  return { link: "", client: gateway, vmAddress: null };
 }
 
 /** All VMs of one endpoint that is listened on have its name. */

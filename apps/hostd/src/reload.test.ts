@@ -32,6 +32,7 @@ async function play(settings: SettingsInput = {}): Promise<Played> {
   const reloader = new Reloader(config, async () => parseConfig({ ...base, ...written }, "test"), {
     forwarder,
     forwards: book,
+    proxy: { prepare: () => () => {} },
     dns: { configure: (given: HostdConfig) => void dns.push(given) },
     events: hub,
     logger,

@@ -11,18 +11,29 @@ import { forwarderSettings } from "./forwarder-settings.ts";
 import type { ForwardBook } from "./forwards/forward-book.ts";
 import { ruleToData } from "./forwards/forward-data.ts";
 import type { Logger } from "./logging.ts";
+import type { ProxyService } from "./proxy/proxy-service.ts";
 
 /** What a reload changes. */
 export interface Reloadable {
   readonly forwarder: { configure(settings: ReturnType<typeof forwarderSettings>): void };
   readonly forwards: ForwardBook;
   readonly dns: Pick<DnsService, "configure">;
+  readonly proxy: Pick<ProxyService, "prepare">;
   readonly events: EventHub;
   readonly logger: Logger;
 }
 
+/** Which way requests take, not how their connections are served. */
+const LIVE_PROXY_KEYS = [
+  "proxy.upstream",
+  "proxy.noProxy",
+  "proxy.transparentPorts",
+  "proxy.ca",
+  "proxy.credentials",
+  "proxy.vpnkitFile",
+];
 /** The keys whose new values can hold at once; a section stands for all its keys. */
-const LIVE_KEYS = ["forwards", "publish", "guestApi.allow", "dns", "log.level"];
+const LIVE_KEYS = ["forwards", "publish", "guestApi.allow", "dns", ...LIVE_PROXY_KEYS, "log.level"];
 /** Of those sections, what only a VM that attaches later would see. */
 const RESTART_KEYS = ["dns.maxQueriesPerSecond"];
 
@@ -59,14 +70,16 @@ export class Reloader {
 
   async #reloadNow(): Promise<ReloadReport> {
     if (this.#read === undefined) throw new RequestError("this hostd has no configuration that it could read again");
-    const { forwarder, dns, events, logger } = this.#parts;
+    const { forwarder, dns, proxy, events, logger } = this.#parts;
     const before = this.#config;
     const read = await this.#read();
     const differing = differingKeys(configToData(before), configToData(read));
     const changed = differing.filter(isLive);
     const needRestart = differing.filter((key) => !isLive(key));
     const config = withLiveKeys(before, read);
-    // First what can fail. The policy holds for the ports of the new configuration already.
+    // First what can fail.
+    const configureProxy = proxy.prepare(config);
+    // The policy holds for the ports of the new configuration already.
     forwarder.configure(forwarderSettings(config));
     try {
       await this.#replaceForwards(before, config);
@@ -75,6 +88,7 @@ export class Reloader {
       throw error;
     }
     if (changed.some((key) => key.startsWith("dns."))) dns.configure(config);
+    configureProxy();
     logger.level = config.log.level;
     this.#config = config;
     if (changed.length > 0) logger.info(`configuration read again: ${changed.join(", ")} changed`);
@@ -112,13 +126,15 @@ export class Reloader {
 
 /** What holds after a reload: the new values of the keys that can change, and the old ones of all others. */
 function withLiveKeys(before: HostdConfig, read: HostdConfig): HostdConfig {
-  const { forwards, publish, guestApi, dns, log } = read;
+  const { forwards, publish, guestApi, dns, proxy, log } = read;
+  const { upstream, noProxy, transparentPorts, ca, credentials, vpnkitFile } = proxy;
   return {
     ...before,
     forwards,
     publish,
     guestApi: { ...before.guestApi, allow: guestApi.allow },
     dns: { ...dns, maxQueriesPerSecond: before.dns.maxQueriesPerSecond },
+    proxy: { ...before.proxy, upstream, noProxy, transparentPorts, ca, credentials, vpnkitFile },
     log: { ...before.log, level: log.level },
   };
 }

@@ -18,13 +18,17 @@ import {
   type TcpHandler,
   type UdpHandler,
 } from "@hostd/stack";
-import { FlowStream } from "@hostd/streams";
+import { FlowStream, flushRelayedStreams } from "@hostd/streams";
 import type { HostdConfig } from "./config/resolve.ts";
 import type { CaptureHub } from "./control/capture-hub.ts";
 import type { EventHub } from "./control/event-hub.ts";
 import type { Traffic } from "./control/traffic.ts";
 import type { ContainerNames } from "./docker/container-names.ts";
 import type { Logger } from "./logging.ts";
+import { vmDestinations } from "./proxy/destinations.ts";
+import type { ProxyCounts } from "./proxy/proxy-connections.ts";
+import type { ProxyService } from "./proxy/proxy-service.ts";
+import { VmProxy } from "./proxy/vm-proxy.ts";
 
 const DHCP_SERVER_PORT = 67;
 const DNS_PORT = 53;
@@ -32,6 +36,8 @@ const DNS_PORT = 53;
 const MAX_CALLED = 16;
 const NO_BYTES = new Uint8Array(0);
 const HTTP_PORT = 80;
+/** The ports of the proxy: vpnkit's for plain HTTP, and for HTTPS, which is the same here. */
+const PROXY_PORTS = [3128, 3129];
 const BROADCAST_MAC: Mac = new Uint8Array(6).fill(0xff);
 
 /** What all VMs share. */
@@ -43,6 +49,10 @@ export interface SessionServices {
   /** A name server for one link; its limits are the link's own. */
   readonly makeDnsServer: () => DnsServer;
   readonly containers: Pick<ContainerNames, "nameAt">;
+  /** The addresses of a name as a VM would find them. */
+  readonly resolve: (name: string, context: QueryContext) => Promise<readonly string[]>;
+  /** Decides which way requests take. */
+  readonly proxy: ProxyService;
   /** The ports of the host that lead into VMs. */
   readonly forwarder: PortForwarder;
   readonly events: EventHub;
@@ -65,6 +75,7 @@ export class VmSession implements ForwardVm {
   readonly #driver: StackDriver;
   readonly #egress: Egress;
   readonly #forwarded: AttachedVm;
+  readonly #proxy: VmProxy;
   readonly #dns: DnsServer;
   #vmAddress: Ipv4 | null = null;
   #vmMac: MacHalves | null = null;
@@ -98,7 +109,9 @@ export class VmSession implements ForwardVm {
         },
         acceptsSource: (source, macHigh, macLow) => this.#acceptsSource(source, macHigh, macLow),
         handlers: {
-          tcpRequest: (request) => this.#egress.tcpRequest(request),
+          tcpRequest: (request) => {
+            if (!this.#proxy.takeOver(request)) this.#egress.tcpRequest(request);
+          },
           udpDatagram: (datagram) => this.#egress.udpDatagram(datagram),
           echoRequest: (request) => {
             if (config.egress.icmp) this.#egress.echoRequest(request);
@@ -108,10 +121,13 @@ export class VmSession implements ForwardVm {
       endBatch: () => {
         this.#egress.flushBatch();
         this.#forwarded.flushBatch();
+        FlowStream.flushBatch();
+        flushRelayedStreams();
       },
       closed: (fault) => {
         endCaptures();
         this.#dns.close();
+        this.#proxy.close();
         this.#forwarded.detach();
         services.events.emit("vm.detached", { vm: this.name, ...(fault === null ? {} : { fault }) });
         if (fault === null) logger.info({ vm: this.name }, "VM detached");
@@ -122,12 +138,17 @@ export class VmSession implements ForwardVm {
     const endCaptures = services.captures.attach(name, this.#driver);
     const { stack } = this.#driver;
     const { tcp, udp } = config.egress;
+    const destinations = vmDestinations(config);
+    this.#proxy = new VmProxy({
+      service: services.proxy,
+      config,
+      destinations,
+      resolve: (name) => services.resolve(name, this.dnsContext),
+      logger,
+    });
     this.#egress = new Egress({
+      ...destinations,
       stack,
-      hostAddress: config.host,
-      ownAddresses: [config.gateway, config.host],
-      network: config.subnet,
-      linkLocal: config.egress.linkLocal,
       logger,
       maxPending: tcp.maxPending,
       maxConnections: tcp.maxFlows,
@@ -139,6 +160,11 @@ export class VmSession implements ForwardVm {
     this.#serveDhcp();
     this.#serveDns();
     this.#serveGuestApi();
+    if (config.proxy.enabled) {
+      for (const proxyPort of PROXY_PORTS) {
+        stack.tcpListen(config.gateway, proxyPort, (request) => this.#proxy.serve(request));
+      }
+    }
     // Once the link takes frames.
     setImmediate(() => this.#callLeased());
     logger.info({ vm: this.name }, "VM attached");
@@ -163,6 +189,11 @@ export class VmSession implements ForwardVm {
   /** Its flows out. */
   get egress(): Egress {
     return this.#egress;
+  }
+
+  /** The connections of its HTTP proxy. */
+  get proxyCounts(): ProxyCounts {
+    return this.#proxy.counts();
   }
 
   /** What leads into it. */

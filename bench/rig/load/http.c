@@ -148,8 +148,13 @@ static void prepare(const struct options *options) {
   to = service_address(&options->to, TCP_HTTP);
   if (options->port != 0) to.sin_port = htons(options->port);
   close_each = options->close;
-  request_length = snprintf(request, sizeof request, "GET / HTTP/1.1\r\nHost: %s\r\n%s\r\n", address_text(&to),
+  const char *service = address_text(&to);
+  int is_proxied = options->proxy.sin_port != 0;
+  request_length = snprintf(request, sizeof request, "GET %s%s/ HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+                            is_proxied ? "http://" : "", is_proxied ? service : "", service,
                             close_each ? "Connection: close\r\n" : "");
+  /* A proxy is told the whole URL. */
+  if (is_proxied) to = options->proxy;
 }
 
 void http(const struct options *options) {

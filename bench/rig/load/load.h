@@ -42,7 +42,7 @@ enum {
 enum { MAX_HANDSHAKES = 8 };
 
 struct options {
-  struct sockaddr_in to;
+  struct sockaddr_in to, proxy;
   struct in_addr listen;
   long port, dns_port;
   long flows, connections, outstanding, count, warmup_count, size, rate;

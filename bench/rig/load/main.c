@@ -16,7 +16,7 @@ static const char usage[] =
     "  load up       --to ADDRESS:BASE --flows N --seconds S [--warmup S]\n"
     "  load down     --to ADDRESS:BASE --flows N --seconds S [--warmup S]\n"
     "  load rtt      --to ADDRESS:BASE --count N [--warmup N]\n"
-    "  load http     --to ADDRESS:BASE --connections N --seconds S [--warmup S] [--close] [--port PORT]\n"
+    "  load http     --to ADDRESS:BASE --connections N --seconds S [--warmup S] [--close] [--port PORT] [--proxy ADDRESS:PORT]\n"
     "  load udp-up   --to ADDRESS:BASE --size BYTES --seconds S [--rate N]\n"
     "  load udp-down --to ADDRESS:BASE --size BYTES --seconds S [--rate N]\n"
     "  load dns      --to ADDRESS:PORT --name NAME --outstanding N --seconds S [--warmup S]\n"
@@ -30,6 +30,7 @@ static const char usage[] =
     "with 1; at the latest after twice the time it should take, or 5 s more than that time if that is later.\n"
     "  --rate 0 (the default) sends as fast as possible; S is in seconds and may have decimals.\n"
     "  --close makes every HTTP request on a connection of its own; --port is the exact port in place of BASE+3.\n"
+    "  --proxy sends the requests to an HTTP proxy.\n"
     "  idle keeps its connections until stdin ends or the time is over, and exits with 1 if any of them ends before.\n";
 
 enum kind { INTEGER, REAL, FLAG, ADDRESS, ADDRESS_AND_PORT, TEXT };
@@ -76,7 +77,8 @@ static const struct command {
       WARMUP,
       {"--connections", INTEGER, FIELD(connections), REQUIRED, 1, MAX_FLOWS},
       {"--close", FLAG, FIELD(close), OPTIONAL, 0, 0},
-      {"--port", INTEGER, FIELD(port), OPTIONAL, 1, 65535}}},
+      {"--port", INTEGER, FIELD(port), OPTIONAL, 1, 65535},
+      {"--proxy", ADDRESS_AND_PORT, FIELD(proxy), OPTIONAL, 1, 65535}}},
     {"udp-up", udp_up, {TO_BASE, DATAGRAM_SIZE, SECONDS, DATAGRAM_RATE}},
     {"udp-down", udp_down, {TO_BASE, DATAGRAM_SIZE, SECONDS, DATAGRAM_RATE}},
     {"dns",

@@ -3,19 +3,11 @@ import { lstat, rename, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { cleanUp, dialPath, makeFolder, type Peer, settle, startServer } from "../../streams/src/testing/peer.ts";
 import { RecordingLogger } from "../../streams/src/testing/recording-logger.ts";
 import { DockerProxy } from "./docker-proxy.ts";
 import { writeHttp2Refusal } from "./http/http2-refusal.ts";
-import {
-  cleanUp,
-  dialPath,
-  idle,
-  makeFolder,
-  type Peer,
-  settle,
-  startEngine,
-  startPair,
-} from "./testing/proxy-harness.ts";
+import { idle, startPair } from "./testing/proxy-harness.ts";
 
 const GET = "GET /info HTTP/1.1\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -85,7 +77,7 @@ test("a client above the limit is told so, and the others go on", async () => {
 });
 
 test("a proxy that is closed while it dials ends the connection that it gets", async () => {
-  const engine = await startEngine();
+  const engine = await startServer();
   const gate = Promise.withResolvers<void>();
   const dialled = Promise.withResolvers<void>();
   const dial = async () => {

@@ -1,11 +1,11 @@
 import { createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { listenOnPrivateSocket } from "@hostd/frontends";
+import type { RequestHead } from "@hostd/http1";
 import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
 import { mayHijack, parseApiPath } from "./api-path.ts";
 import type { Interception, Interceptor } from "./http/intercept.ts";
 import type { LocalAnswer } from "./http/local-answer.ts";
-import type { RequestHead } from "./http/message-head.ts";
 import { ProxiedConnection } from "./http/proxied-connection.ts";
 
 const DEFAULT_MAX_CONNECTIONS = 1024;

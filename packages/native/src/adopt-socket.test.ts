@@ -73,6 +73,35 @@ describe("a socket that takes over an accepted connection", () => {
     await closed;
   });
 
+  test("goes on with a connection that was read before, behind what was read, and reads an end again", async () => {
+    const { accepted, client } = await connection();
+    client.write("first");
+    accepted.resume();
+    const [first] = (await once(accepted, "data")) as [Buffer];
+    expect(String(first)).toBe("first");
+    accepted.pause();
+    client.end("second");
+    const buffer = new Uint8Array(16);
+    let read = "";
+    const socket = adoptSocket(accepted, {
+      allowHalfOpen: true,
+      onread: {
+        buffer,
+        callback: (length) => {
+          read += Buffer.from(buffer.subarray(0, length)).toString();
+          return true;
+        },
+      },
+    });
+    cleanups.push(() => socket.destroy());
+    const ended = once(socket, "end");
+    socket.resume();
+    await ended;
+    expect(read).toBe("second");
+    socket.end("answer");
+    expect(Buffer.concat(await client.toArray()).toString()).toBe("answer");
+  });
+
   test("is the accepted one, destroyed, when the connection is already gone", () => {
     const accepted = new Socket();
     const socket = adoptSocket(accepted, { onread: { buffer: new Uint8Array(16), callback: () => true } });

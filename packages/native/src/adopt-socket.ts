@@ -2,7 +2,13 @@ import { type OnReadOpts, Socket, type SocketConstructorOpts } from "node:net";
 
 /** What Node's sockets have and its types leave out. */
 interface SocketWithHandle {
-  _handle: object | null;
+  _handle: StreamHandle | null;
+}
+
+interface StreamHandle {
+  /** Whether Node has it read. */
+  reading: boolean;
+  readStop(): number;
 }
 
 /** How the socket is made that takes over a handle. */
@@ -15,22 +21,26 @@ export interface AdoptOptions {
 }
 
 /**
- * Moves the handle of a socket that a server accepted to a new socket, which Node offers `onread` only to. The socket
- * must come from a server with `pauseOnConnect`, so that nothing was read from it.
+ * Moves the handle of a connected socket to a new one, which is the only one that Node offers `onread` to. What `connected`
+ * has read stays there, and nothing may wait to be written by it; an end that it has read is read again.
  *
- * @returns the new socket, paused; `accepted` itself, destroyed, when its connection is already gone.
+ * @returns the new socket, paused; `connected` itself, destroyed, when its connection is already gone.
  */
-export function adoptSocket(accepted: Socket, options: AdoptOptions): Socket {
-  const source = accepted as unknown as SocketWithHandle;
+export function adoptSocket(connected: Socket, options: AdoptOptions): Socket {
+  const source = connected as unknown as SocketWithHandle;
   const handle = source._handle;
   if (handle === null) {
-    accepted.destroy();
-    return accepted;
+    connected.destroy();
+    return connected;
   }
   source._handle = null;
+  if (handle.reading) {
+    handle.reading = false;
+    handle.readStop();
+  }
   const socket = new Socket({ ...options, handle } as unknown as SocketConstructorOpts);
   socket.pause();
   // The server counts its connections by the sockets that it made.
-  socket.on("close", () => accepted.destroy());
+  socket.on("close", () => connected.destroy());
   return socket;
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { getDefaultHighWaterMark } from "node:stream";
 import type { CloseReason, TcpRequest } from "@hostd/stack";
@@ -14,11 +15,17 @@ function open(): { stream: FlowStream; flow: FakeFlow } {
   return { stream, flow };
 }
 
-/** Hands over bytes as the stack does: in memory that is used again. */
-function deliver(stream: FlowStream, flow: FakeFlow, data: Uint8Array): void {
+/** Hands over a segment's bytes as the stack does: in memory that is used again. */
+function segment(stream: FlowStream, flow: FakeFlow, data: Uint8Array): void {
   const memory = Buffer.concat([new Uint8Array(5), data, new Uint8Array(5)]);
   stream.handler.data(flow, memory, 5, data.length);
   memory.fill(0xee);
+}
+
+/** The same, as all that a batch of frames brings. */
+function deliver(stream: FlowStream, flow: FakeFlow, data: Uint8Array): void {
+  segment(stream, flow, data);
+  FlowStream.flushBatch();
 }
 
 /** Resolves when a stream is closed, whatever its end was. */
@@ -120,11 +127,237 @@ describe("FlowStream", () => {
       expect(flow.consumedBytes).toBe(before);
     });
 
+    it("has what one batch brings read together, in pieces of at most 64 KiB", async () => {
+      const { stream, flow } = open();
+      const pieces: Buffer[] = [];
+      stream.on("data", (bytes: Buffer) => pieces.push(bytes));
+      await turn();
+      const sent = randomBytes(200_000);
+      for (let at = 0; at < sent.length; at += 1460) segment(stream, flow, sent.subarray(at, at + 1460));
+      FlowStream.flushBatch();
+      expect(pieces.map(({ length }) => length)).toEqual([65_536, 65_536, 65_536, 200_000 - 3 * 65_536]);
+      expect(Buffer.concat(pieces).equals(sent)).toBe(true);
+      expect(flow.consumedBytes).toBe(sent.length);
+    });
+
+    it("has a batch that nobody ends read when the task is over", async () => {
+      const { stream, flow } = open();
+      const pieces: Buffer[] = [];
+      stream.on("data", (bytes: Buffer) => pieces.push(bytes));
+      await turn();
+      for (const text of ["on", "e"]) segment(stream, flow, Buffer.from(text));
+      expect(pieces).toEqual([]);
+      await Promise.resolve();
+      expect(pieces.map(String)).toEqual(["one"]);
+    });
+
+    it("reads what a batch brings before the end that is in it", async () => {
+      const { stream, flow } = open();
+      segment(stream, flow, Buffer.from("last"));
+      stream.handler.end(flow);
+      expect(Buffer.concat(await stream.toArray()).toString()).toBe("last");
+    });
+
+    it("takes no part of a batch after a reader has destroyed it", async () => {
+      const { stream, flow } = open();
+      stream.on("data", () => stream.destroy());
+      await turn();
+      const sent = 100_000;
+      segment(stream, flow, new Uint8Array(sent));
+      FlowStream.flushBatch();
+      expect(stream.destroyed).toBe(true);
+      expect(flow.consumedBytes).toBeLessThanOrEqual(sent);
+      expect(flow.aborts).toBe(1);
+    });
+
     it("throws away what comes after it was destroyed", () => {
       const { stream, flow } = open();
       stream.destroy();
       deliver(stream, flow, new Uint8Array(500));
       expect(flow.consumedBytes).toBe(500);
+    });
+  });
+
+  describe("with an offer", () => {
+    it("has the bytes taken where they lie, and opens the window for those", async () => {
+      const { stream, flow } = open();
+      const taken: string[] = [];
+      stream.offerTo((bytes, offset, length) => {
+        taken.push(Buffer.from(bytes.subarray(offset, offset + length)).toString());
+        return length;
+      });
+      const read = vi.fn();
+      stream.on("data", read);
+      for (const text of ["on", "e"]) segment(stream, flow, Buffer.from(text));
+      FlowStream.flushBatch();
+      expect(taken).toEqual(["one"]);
+      expect(flow.consumedBytes).toBe(3);
+      await turn();
+      expect(read).not.toHaveBeenCalled();
+    });
+
+    it("gives the reader what is not taken, and offers nothing before that is read", async () => {
+      const { stream, flow } = open();
+      const offered: number[] = [];
+      stream.offerTo((_bytes, _offset, length) => {
+        offered.push(length);
+        return 4;
+      });
+      deliver(stream, flow, Buffer.from("take the rest"));
+      deliver(stream, flow, Buffer.from(" in order"));
+      expect(offered).toEqual([13]);
+      expect([stream.read(), stream.read()].map(String)).toEqual([" the rest", " in order"]);
+      deliver(stream, flow, Buffer.from("takenthis"));
+      expect(offered).toEqual([13, 9]);
+      expect(String(stream.read())).toBe("nthis");
+    });
+
+    it("offers a large segment before the batch ends, unless something waits before it", () => {
+      const { stream, flow } = open();
+      const offered: number[] = [];
+      stream.offerTo((_bytes, _offset, length) => {
+        offered.push(length);
+        return length;
+      });
+      segment(stream, flow, new Uint8Array(30_000));
+      expect(offered).toEqual([30_000]);
+      segment(stream, flow, new Uint8Array(10));
+      segment(stream, flow, new Uint8Array(30_000));
+      expect(offered).toEqual([30_000]);
+      FlowStream.flushBatch();
+      expect(offered).toEqual([30_000, 30_010]);
+      expect(flow.consumedBytes).toBe(60_010);
+    });
+
+    it("offers nothing once that was ended", () => {
+      const { stream, flow } = open();
+      const offer = vi.fn(() => 0);
+      stream.offerTo(offer);
+      stream.offerTo(null);
+      deliver(stream, flow, Buffer.from("read"));
+      expect(offer).not.toHaveBeenCalled();
+      expect(String(stream.read())).toBe("read");
+    });
+  });
+
+  describe("filled", () => {
+    const source = (text: string) => {
+      let at = 0;
+      return (bytes: Uint8Array, offset: number, length: number) => {
+        const part = Buffer.from(text).subarray(at, at + length);
+        at += part.length;
+        bytes.set(part, offset);
+        return part.length;
+      };
+    };
+
+    it("sends what is read, up to the most and until nothing more is there", () => {
+      const { stream, flow } = open();
+      expect(stream.fill(3, source("abcdef"))).toBe(3);
+      flow.sendRoom = 100;
+      expect(stream.fill(100, source("ghi"))).toBe(3);
+      expect(Buffer.concat(flow.sent).toString()).toBe("abcghi");
+    });
+
+    it("reads no more than there is room for", () => {
+      const { stream, flow } = open();
+      flow.sendRoom = 4;
+      expect(stream.fill(100, source("abcdef"))).toBe(4);
+      expect(stream.fill(100, source("never"))).toBe(0);
+    });
+
+    it("does not overtake what was written, and is over with the stream", async () => {
+      const { stream, flow } = open();
+      flow.sendRoom = 0;
+      stream.write("before");
+      flow.sendRoom = 100;
+      expect(stream.fill(100, source("behind"))).toBe(0);
+      stream.handler.writable(flow);
+      expect(stream.fill(100, source("behind"))).toBe(6);
+      expect(Buffer.concat(flow.sent).toString()).toBe("beforebehind");
+      stream.end();
+      expect(stream.fill(100, source("late"))).toBe(0);
+    });
+  });
+
+  describe("handed over", () => {
+    const taker = () => ({
+      established: vi.fn(),
+      data: vi.fn(),
+      end: vi.fn(),
+      writable: vi.fn(),
+      closed: vi.fn(),
+      abandon: vi.fn(),
+    });
+
+    it("tells its taker everything, and itself carries nothing", () => {
+      const { stream, flow } = open();
+      const next = taker();
+      expect(stream.handOver(next)).toEqual({ flow, hasEnded: false });
+      deliver(stream, flow, Buffer.from("all"));
+      stream.handler.writable(flow);
+      stream.handler.end(flow);
+      stream.handler.closed(flow, "finished");
+      expect(next.data).toHaveBeenCalledWith(flow, expect.anything(), 5, 3);
+      for (const told of [next.writable, next.end]) expect(told).toHaveBeenCalledWith(flow);
+      expect(next.closed).toHaveBeenCalledWith(flow, "finished");
+      expect(stream.read()).toBeNull();
+    });
+
+    it("has its taker reset the connection when it is destroyed", async () => {
+      const { stream } = open();
+      const next = taker();
+      stream.handOver(next);
+      stream.destroy();
+      await closing(stream);
+      expect(next.abandon).toHaveBeenCalledOnce();
+    });
+
+    it("opens the window for what was read before", () => {
+      const { stream, flow } = open();
+      for (let count = 0; count < 4; count++) deliver(stream, flow, new Uint8Array(HIGH_WATER));
+      expect(flow.consumedBytes).toBeLessThan(4 * HIGH_WATER);
+      stream.pause();
+      for (let count = 0; count < 4; count++) expect(stream.read()).toHaveLength(HIGH_WATER);
+      stream.handOver(taker());
+      expect(flow.consumedBytes).toBe(4 * HIGH_WATER);
+    });
+
+    it("says that the guest has ended, which its taker is not told", () => {
+      const { stream, flow } = open();
+      stream.handler.end(flow);
+      const next = taker();
+      expect(stream.handOver(next)).toEqual({ flow, hasEnded: true });
+      expect(next.end).not.toHaveBeenCalled();
+    });
+
+    it("gives the rest of a segment to its taker when the reader of the beginning hands it over", async () => {
+      const { stream, flow } = open();
+      const next = taker();
+      stream.on("data", () => stream.handOver(next));
+      await turn();
+      segment(stream, flow, new Uint8Array(100_000));
+      expect(next.data.mock.calls.map(([, , , length]) => length)).toEqual([100_000 - 65_536]);
+    });
+
+    it.each([
+      ["something waits to be read", (stream: FlowStream, flow: FakeFlow) => deliver(stream, flow, new Uint8Array(1))],
+      ["something was gathered", (stream: FlowStream, flow: FakeFlow) => segment(stream, flow, new Uint8Array(1))],
+      [
+        "something waits to be sent",
+        (stream: FlowStream, flow: FakeFlow) => {
+          flow.sendRoom = 0;
+          stream.write("waits");
+        },
+      ],
+      ["it has ended", (stream: FlowStream) => void stream.end()],
+      ["it is destroyed", (stream: FlowStream) => void stream.destroy()],
+      ["the connection is gone", (stream: FlowStream, flow: FakeFlow) => stream.handler.closed(flow, "finished")],
+    ] as const)("is not when %s", (_name, prepare) => {
+      const { stream, flow } = open();
+      prepare(stream, flow);
+      expect(stream.handOver(taker())).toBeNull();
+      stream.destroy();
     });
   });
 
@@ -151,12 +384,31 @@ describe("FlowStream", () => {
     it("asks the writer to wait and says when to go on", async () => {
       const { stream, flow } = open();
       flow.sendRoom = 0;
-      expect(stream.write(new Uint8Array(HIGH_WATER))).toBe(false);
+      expect(stream.write(new Uint8Array(stream.writableHighWaterMark))).toBe(false);
       const drained = once(stream, "drain");
       flow.sendRoom = Number.POSITIVE_INFINITY;
       stream.handler.writable(flow);
       await drained;
       expect(stream.write(new Uint8Array(1))).toBe(true);
+    });
+
+    it("knows how much the guest has not acknowledged, as long as there is a connection", async () => {
+      const { stream, flow } = open();
+      expect(stream.unacknowledged).toBe(0);
+      flow.sendRoom = 0;
+      stream.write("waits");
+      expect(stream.unacknowledged).toBe(5);
+      flow.sendRoom = 5;
+      stream.handler.writable(flow);
+      flow.sendQueued = 5;
+      await turn();
+      expect(stream.unacknowledged).toBe(5);
+      flow.sendQueued = 0;
+      expect(stream.unacknowledged).toBe(0);
+      flow.sendQueued = 5;
+      stream.handler.closed(flow, "finished");
+      expect(stream.unacknowledged).toBe(0);
+      stream.destroy();
     });
 
     it("shuts the connection down once, behind everything that was written", async () => {

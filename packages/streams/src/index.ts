@@ -1,7 +1,11 @@
 export { after, type Clock, systemClock } from "./clock.ts";
 export { FailureLog, type Logger } from "./failure-log.ts";
 export { FlowStream } from "./flow-stream.ts";
+export { HeldReader, type HeldReaderHandlers } from "./held-reader.ts";
 export { type IdleEntry, IdleTable, type IdleTableOptions } from "./idle-table.ts";
+export { makePassable, PASSABLE_READ, passUnread, writeUnqueued } from "./passage.ts";
 export { Relay, type RelayOwner, type RelaySocketOptions } from "./relay.ts";
 export { RelayPool } from "./relay-pool.ts";
+export { flushRelayedStreams, relayStreams } from "./relay-streams.ts";
+export { rescueUnread } from "./rescue-unread.ts";
 export { LARGEST_SLAB, SMALLEST_SLAB } from "./slab-pool.ts";

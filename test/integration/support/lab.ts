@@ -66,6 +66,8 @@ export class Lab {
         state: join(this.folder, "state"),
         capture,
         dns: { servers: [this.nameServer.address] },
+        // Not what the host of the tests has.
+        proxy: { upstream: "direct" },
         log: { level: "debug", format: "json" },
         ...settings,
       },

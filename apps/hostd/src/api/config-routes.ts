@@ -1,6 +1,7 @@
 import * as z from "zod";
-import { configToData } from "../config/print.ts";
+import { configToData, shownProxy } from "../config/print.ts";
 import { ConfigError } from "../config/problems.ts";
+import type { HostdConfig } from "../config/resolve.ts";
 import type { Control } from "../control/control.ts";
 import { RequestError } from "./problem.ts";
 import type { Route } from "./route.ts";
@@ -17,9 +18,10 @@ export function configRoutes(control: Pick<Control, "config" | "reload">): Route
       method: "GET",
       path: "/v1/config",
       name: "getConfig",
-      summary: "The configuration that holds, with every default, as its file would have it; passphrases are left out",
+      summary:
+        "The configuration that holds, with every default, as its file would have it; passphrases are left out, and *** stands for what is not shown of a proxy",
       answer: z.looseObject({ subnet: z.string() }),
-      handle: () => withoutSecrets(configToData(control.config())),
+      handle: () => withoutSecrets(control.config()),
     },
     {
       method: "POST",
@@ -39,11 +41,13 @@ export function configRoutes(control: Pick<Control, "config" | "reload">): Route
   ];
 }
 
-function withoutSecrets(data: ReturnType<typeof configToData>) {
+function withoutSecrets(config: HostdConfig) {
+  const data = configToData(config);
   const { passphrase: _secret, ...docker } = { passphrase: undefined, ...data.docker };
   return {
     ...data,
     docker,
+    proxy: shownProxy(config),
     forwards: data.forwards?.map((forward) => {
       const { passphrase: _, ...shown } = { passphrase: undefined, ...forward };
       return shown;

@@ -19,6 +19,13 @@ const fields = {
   "forward.failed": { id: z.string(), origin: z.string(), error: z.string() },
   "zone.added": { zone: z.string() },
   "zone.removed": { zone: z.string() },
+  "proxy.changed": {
+    http: z.array(z.string()),
+    https: z.array(z.string()),
+    pac: z.string().nullable(),
+    exclusions: z.array(z.string()),
+    from: z.string(),
+  },
   "config.reloaded": { changed: z.array(z.string()) },
 } as const satisfies Record<EventType, z.core.$ZodLooseShape>;
 

@@ -2,7 +2,7 @@
 import type { ServerResponse } from "node:http";
 import type * as z from "zod";
 
-export type Method = "GET" | "POST" | "DELETE";
+export type Method = "GET" | "POST" | "PUT" | "DELETE";
 
 /** A parameter in the query of a route's address. */
 export interface QueryParameter {

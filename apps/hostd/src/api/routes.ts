@@ -11,6 +11,7 @@ import { forwardRoutes } from "./forward-routes.ts";
 import { leaseRoutes } from "./lease-routes.ts";
 import { metricsRoute } from "./metrics-route.ts";
 import { openApiRoute } from "./openapi.ts";
+import { proxyRoutes } from "./proxy-routes.ts";
 import type { Route } from "./route.ts";
 import { statsRoutes } from "./stats-routes.ts";
 import { vmRoutes } from "./vm-routes.ts";
@@ -26,6 +27,7 @@ export function makeRoutes(control: Control): Route[] {
     ...forwardRoutes(control),
     ...containerRoutes(control),
     ...dnsRoutes(control),
+    ...proxyRoutes(control),
     ...configRoutes(control),
     ...eventRoutes(control),
     ...captureRoutes(control),

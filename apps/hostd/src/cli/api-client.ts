@@ -19,7 +19,7 @@ export interface ApiOptions {
 
 /** What is asked of a path of the API. */
 export interface ApiCall {
-  readonly method?: "GET" | "POST" | "DELETE";
+  readonly method?: "GET" | "POST" | "PUT" | "DELETE";
   /** Without those that are undefined. */
   readonly query?: Readonly<Record<string, string | undefined>>;
   /** Sent as JSON. */

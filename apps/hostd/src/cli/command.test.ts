@@ -106,11 +106,11 @@ async function upUntil(daemon: string, steps: readonly [text: string, signal: No
 
 const UP_FLAGS =
   'The flags of "hostd up" are --config, --print-config, --qemu, --subnet, --mtu, --dns-server, --dns-rule, --publish, ' +
-  "--docker, --docker-upstream, --docker-identity, --state, --api, --vpnkit-api, --capture, --log-level, --log-format, " +
+  "--proxy, --no-proxy, --transparent-ports, --docker, --docker-upstream, --docker-identity, --inject-proxy-env, --state, --api, --vpnkit-api, --capture, --log-level, --log-format, " +
   '--help; see "hostd up --help".\n';
 
 const COMMANDS =
-  "The commands are up, demo, check, gvproxy, ps, ports, flows, dns, resolve, stats, leases, events, reload, capture, doctor, " +
+  "The commands are up, demo, check, gvproxy, ps, ports, flows, dns, proxy, resolve, stats, leases, events, reload, capture, doctor, " +
   'docker-context, docker-config, completion, version; see "hostd --help".\n';
 
 describe("hostd", () => {
@@ -226,7 +226,7 @@ describe("hostd check", () => {
       stderr:
         "hostd: bad.yaml:3:3: dhcp.leaseSeconds: 1 is not a whole number of seconds from 120 to 4294967294\n" +
         'hostd: bad.yaml:1:1: mtuu: unknown key; did you mean "mtu"? allowed at the top level: ' +
-        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, docker, guestApi, state, api, " +
+        "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, proxy, docker, guestApi, state, api, " +
         "vpnkitApi, capture, log\n",
     });
   });
@@ -399,6 +399,12 @@ describe("the commands that ask a running hostd", () => {
     ["flows", "--watch"],
     ["flows", "kill", "tcp/1"],
     ["stats"],
+    ["proxy"],
+    ["proxy", "set", "direct"],
+    ["proxy", "set", "http://alice:s3cret@proxy:1", "--no-proxy", "a"],
+    ["proxy", "unset"],
+    ["proxy", "test", "http://x"],
+    ["proxy", "test", "http://x", "--no-connect"],
     ["leases"],
     ["events"],
     ["reload"],
@@ -413,6 +419,11 @@ describe("the commands that ask a running hostd", () => {
   });
 
   it.each([
+    [
+      ["proxy", "set", "http://alice@proxy.example:3128"],
+      "there is a user and no password in the URL, and no terminal to ask for it at: write USER:PASSWORD@, or leave both out " +
+        "and name a file with them by proxy.credentials in the configuration",
+    ],
     [
       ["ps", "--api", "tcp://127.0.0.1:80"],
       '--api: "tcp://127.0.0.1:80" is not unix:///PATH or the path of a Unix socket',

@@ -1,8 +1,10 @@
 /** The commands that ask a running hostd, or steer it: their flags and help. What they run is loaded only then. */
 import { type Command, Option } from "commander";
 import type { ApiOptions } from "./api-client.ts";
+import { askingHostd } from "./asking-hostd.ts";
 import type { FlowsOptions } from "./flows.ts";
 import type { PortsAddOptions, PortsRemoveOptions } from "./ports.ts";
+import { addProxyCommands } from "./proxy-commands.ts";
 import { PUBLISHED_PORTS } from "./published-ports.ts";
 
 const DOCUMENTATION = "Documentation: docs/control.md";
@@ -99,7 +101,7 @@ ${DOCUMENTATION}`;
 
 const RELOAD_HELP = `
 Changed at once: published ports, what may be listened on, names and their
-servers, the level of the log. What else has changed is named, and holds after a
+servers, upstream proxies, the level of the log. What else has changed is named, and holds after a
 restart. A configuration with an error changes nothing. SIGHUP does the same.
 
 Exit codes:
@@ -113,8 +115,8 @@ Examples:
 ${DOCUMENTATION}`;
 
 const EVENTS_HELP = `
-VMs that are attached and detached, leases, ports, zones, and reloads, from now
-on. Ends with Ctrl-C, or with code 1 when hostd ends.
+VMs that are attached and detached, leases, ports, zones, proxy settings, and
+reloads, from now on. Ends with Ctrl-C, or with code 1 when hostd ends.
 
 Examples:
   hostd events
@@ -178,6 +180,7 @@ export function addControlCommands(program: Command): void {
   addPorts(program);
   addFlows(program);
   addDns(program);
+  addProxyCommands(program);
   askingHostd(
     program
       .command("resolve")
@@ -323,13 +326,4 @@ function addDns(program: Command): void {
 
 function vmOption(description: string): Option {
   return new Option("--vm <name>", description);
-}
-
-/** Gives a command the flags of all that ask a running hostd, and the end of its help. */
-function askingHostd(command: Command, help: string, json = "as JSON"): Command {
-  return command
-    .option("--api <socket>", "the control API, unix:///PATH (default: that of the running daemon)")
-    .option("--json", json)
-    .helpOption("-h, --help", "show this help")
-    .addHelpText("after", help);
 }

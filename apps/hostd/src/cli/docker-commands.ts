@@ -90,7 +90,7 @@ export function addDockerCommands(program: Command): void {
     .description("Prints what the Docker engine in the VM has to be configured with, and what else the VM needs.")
     .option("--engine-version <version>", "the version of the engine (default: as it says, else the newest)")
     .option("--no-masquerade", "have hostd see containers at their own addresses")
-    .option("--proxy <url>", "the HTTP proxy through which the engine pulls images")
+    .option("--proxy <url>", "the HTTP proxy through which the engine pulls images, or none (default: that of hostd)")
     .option("--tcp", "have the engine listen on TCP, for hostd alone")
     .option("--interface <name>", "with --tcp: the VM's network interface (default: eth0)")
     .option("--config <file>", "the configuration of hostd (default: that of the running daemon)")

@@ -15,10 +15,12 @@ import {
   engineConfig,
   formatEngineVersion,
   isSince,
+  knowsProxies,
   NEWEST_ENGINE,
   OLDEST_ENGINE,
   readEngineVersion,
 } from "../docker/engine-config.ts";
+import { noProxyList, PROXY_URL } from "../proxy/guest-environment.ts";
 import { type ApiOptions, askApi, UsageError } from "./api-client.ts";
 import { describeEngineConfig } from "./docker-config-text.ts";
 import { printJson } from "./print.ts";
@@ -35,6 +37,7 @@ export interface DockerConfigOptions extends ApiOptions {
   readonly engineVersion?: string;
   /** Whether containers have the VM's address outside of it. */
   readonly masquerade: boolean;
+  /** The proxy of the engine, `none` for none; hostd's own when it is not given. */
   readonly proxy?: string;
   /** Whether the engine is to listen on TCP. */
   readonly tcp?: true;
@@ -56,7 +59,7 @@ interface Engine {
  */
 export async function runDockerConfig(options: DockerConfigOptions): Promise<void> {
   const given = options.engineVersion === undefined ? undefined : givenEngine(options.engineVersion);
-  const proxy = options.proxy === undefined ? undefined : readProxy(options.proxy);
+  const givenProxy = options.proxy === undefined ? undefined : readProxy(options.proxy);
   const link = readLink(options.interface ?? DEFAULT_LINK);
   const hostd = await readHostdConfig(options);
   const engine = given ?? (await askEngine(hostd.docker.listen));
@@ -68,9 +71,11 @@ export async function runDockerConfig(options: DockerConfigOptions): Promise<voi
     sources: hostd.egress.sources,
     reach: hostd.docker.reach,
     upstream: formatEngine(hostd.docker.upstream),
+    noProxy: noProxyList(hostd),
   };
   const { masquerade } = options;
   const { version } = engine;
+  const proxy = givenProxy === undefined ? ownProxy(hostd, version) : (givenProxy ?? undefined);
   const config = engineConfig({ version, network, masquerade, proxy, listener: listening?.listener });
   const daemon = daemonJson(config);
   const notes = [...config.notes, ...(listening?.notes ?? [])];
@@ -185,9 +190,16 @@ async function findListener(
   return { listener: { address, port, link }, notes: [note] };
 }
 
-function readProxy(given: string): string {
+/** hostd's own proxy, for an engine that is told of it where it is told of all else. */
+function ownProxy({ proxy }: HostdConfig, version: EngineVersion): string | undefined {
+  return proxy.enabled && knowsProxies(version) ? PROXY_URL : undefined;
+}
+
+/** @returns null for none. */
+function readProxy(given: string): string | null {
+  if (given === "none") return null;
   const url = URL.canParse(given) ? new URL(given) : undefined;
-  const allowed = "allowed: http://HOST:PORT or https://HOST:PORT";
+  const allowed = "allowed: http://HOST:PORT, https://HOST:PORT or none";
   if (url === undefined || !/^https?:$/.test(url.protocol) || url.pathname !== "/" || url.search + url.hash !== "") {
     throw new UsageError(`--proxy: ${JSON.stringify(given)} is not the URL of a proxy; ${allowed}`);
   }

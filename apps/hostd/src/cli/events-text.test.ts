@@ -23,6 +23,18 @@ describe("describeEvent", () => {
     [{ type: "zone.added", time, zone: "lab" }, "zone lab added"],
     [{ type: "zone.removed", time, zone: "lab" }, "zone lab removed"],
     [
+      { type: "proxy.changed", time, http: [], https: ["http://a:1"], pac: null, exclusions: [], from: "x" },
+      "proxy settings changed: direct for plain HTTP, http://a:1 for HTTPS, from x",
+    ],
+    [
+      { type: "proxy.changed", time, http: [], https: [], pac: null, exclusions: ["a"], from: "the default" },
+      "proxy settings changed: direct, from the default",
+    ],
+    [
+      { type: "proxy.changed", time, http: [], https: [], pac: "http://a/p.pac", exclusions: [], from: "x" },
+      "proxy settings changed: the PAC script http://a/p.pac, from x",
+    ],
+    [
       { type: "config.reloaded", time, changed: ["dns.zones", "forwards"] },
       "configuration read again: dns.zones, forwards changed",
     ],

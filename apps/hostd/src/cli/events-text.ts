@@ -30,11 +30,19 @@ function sentence(event: HostdEvent): string {
       return `zone ${event.zone} added`;
     case "zone.removed":
       return `zone ${event.zone} removed`;
+    case "proxy.changed":
+      return `proxy settings changed: ${proxyText(event)}, from ${event.from}`;
     case "config.reloaded":
       return `configuration read again: ${event.changed.length === 0 ? "nothing" : event.changed.join(", ")} changed`;
     default:
       return unknownEvent(event);
   }
+}
+
+function proxyText({ http, https, pac }: Extract<HostdEvent, { readonly type: "proxy.changed" }>): string {
+  if (pac !== null) return `the PAC script ${pac}`;
+  const text = (servers: readonly string[]) => (servers.length === 0 ? "direct" : servers.join(", "));
+  return text(http) === text(https) ? text(http) : `${text(http)} for plain HTTP, ${text(https)} for HTTPS`;
 }
 
 /** An event of a hostd that is newer than this command. */

@@ -34,6 +34,7 @@ Start here:
   hostd ps                            the VMs that are attached
   hostd ports add 8080:80             lead a port of this host into the VM
   hostd dns query NAME                how a name is resolved, and why
+  hostd proxy                         which way requests take, and why
 
 ${EXIT_CODES}
 
@@ -62,6 +63,7 @@ Examples:
   hostd up --config hostd.yaml --log-level debug
   hostd up --subnet 10.0.2.0/24 --dns-server 192.0.2.53
   hostd up --dns-rule corp.example=10.0.0.53,10.0.0.54
+  hostd up --proxy http://proxy.example:3128 --no-proxy .corp.example,10.0.0.0/8
   hostd up --config hostd.yaml --print-config
 
 A flag goes over the same key of the file; a flag that may be repeated replaces
@@ -86,7 +88,8 @@ Documentation: docs/control.md`;
 
 const CHECK_HELP = `
 Without --config, the configuration that holds by default is printed. The output
-can be used as a configuration file.
+can be used as a configuration file, but for the passwords of proxies: *** stands
+in their place.
 
 Documentation: ${DOCUMENTATION}`;
 
@@ -107,7 +110,10 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
     .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show this help")
     // The values of a choice are part of its description where they are to be seen.
-    .configureHelp({ optionDescription: ({ description }) => description })
+    .configureHelp({
+      optionDescription: ({ description }) => description,
+      argumentDescription: ({ description }) => description,
+    })
     .addHelpText("after", PROGRAM_HELP)
     .commandsGroup("Serving VMs:");
   const up = program
@@ -178,7 +184,7 @@ export function createProgram(version: string, flags: readonly ConfigFlag[], act
     .command("completion")
     .summary("print a script for completion in a shell")
     .description("Prints a script that has a shell complete the commands and flags of hostd.")
-    .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
+    .addArgument(new Argument("<shell>", "bash, zsh or fish").choices(["bash", "zsh", "fish"]))
     .helpOption("-h, --help", "show this help")
     .addHelpText("after", COMPLETION_HELP)
     .action(async (shell: Shell) => {
@@ -222,6 +228,8 @@ function configOption(flag: ConfigFlag): Option {
     ...(flag.default === undefined ? [] : [`default: ${flag.default.replaceAll("`", "")}`]),
   ];
   const option = new Option(flag.flags, `${flag.description.replaceAll("`", "")} (${notes.join("; ")})`);
+  // --no-proxy is a flag of its own, and does not take back --proxy.
+  option.negate = false;
   option.helpGroup(flag.group);
   // For completion: what a value that is none of them gets is the configuration's message.
   if (flag.choices.length > 0) option.argChoices = [...flag.choices];

@@ -39,6 +39,10 @@ export const DEFAULTS = {
   publishMaxUdpFlows: 4096,
   publishUdpIdleSeconds: 120,
   dockerReach: "container",
+  proxyUpstream: "system",
+  proxyTransparentPorts: "80,443",
+  proxyOther: "direct",
+  proxyPacFailure: "direct",
 } as const;
 
 /** The most addresses the DHCP server hands out: its memory is bounded by them. */

@@ -56,6 +56,13 @@ export const dockerSchema = z.strictObject({
     description: "Whether `host-gateway` in `--add-host` means this host, whatever the engine takes for it",
     default: "true",
   }),
+  injectProxyEnv: key(yesOrNo(), {
+    description:
+      "Whether containers are created with HTTP_PROXY, HTTPS_PROXY and NO_PROXY set to the HTTP proxy on the gateway, where " +
+      "they do not set them themselves",
+    default: "false",
+    flag: { flags: "--inject-proxy-env", group: FLAG_GROUPS.docker },
+  }),
   zone: key(domainName(), {
     description:
       "The domain in which containers that run are answered to the VM by name, as `web.docker.internal`; a name that a zone " +

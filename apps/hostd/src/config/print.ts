@@ -1,5 +1,7 @@
 /** The effective configuration as YAML: what `hostd check` and `hostd up --print-config` show, and read again. */
+import { isDeepStrictEqual } from "node:util";
 import { formatServerAddress } from "@hostd/dns";
+import { maskProxyUrl } from "@hostd/httpproxy";
 import { formatBindRange } from "@hostd/portfwd";
 import { formatIpv4, formatMac } from "@hostd/stack";
 import { stringify } from "yaml";
@@ -49,6 +51,7 @@ export function configToData(config: HostdConfig): SettingsInput {
       address: publish.address === "" ? "all" : publish.address,
       allow: publish.allow.map(formatBindRange),
     },
+    proxy: proxyToData(config),
     docker: dockerToData(config),
     guestApi: { ...guestApi, allow: guestApi.allow.map(formatBindRange) },
     state: config.state,
@@ -71,8 +74,24 @@ function zoneToData({ name, records, defaultAddress }: ConfigZone) {
   };
 }
 
+function proxyToData({ proxy }: HostdConfig) {
+  const { enabled, upstream, noProxy, transparentPorts, other, pacFailure, ca, credentials, via, vpnkitFile } = proxy;
+  return {
+    enabled,
+    upstream: upstream.text,
+    noProxy,
+    transparentPorts: typeof transparentPorts === "string" ? transparentPorts : transparentPorts.join(","),
+    other,
+    pacFailure,
+    ...(ca === undefined ? {} : { ca }),
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(via === undefined ? {} : { via }),
+    ...(vpnkitFile === undefined ? {} : { vpnkitFile }),
+  };
+}
+
 function dockerToData({ docker }: HostdConfig) {
-  const { listen, upstream, defaultAddress, reach, forbiddenMounts, hostGateway, zone } = docker;
+  const { listen, upstream, defaultAddress, reach, forbiddenMounts, hostGateway, injectProxyEnv, zone } = docker;
   return {
     listen: listen === undefined ? "none" : formatSocketAddress(listen),
     upstream: formatEngine(upstream),
@@ -81,11 +100,24 @@ function dockerToData({ docker }: HostdConfig) {
     reach,
     forbiddenMounts: [...forbiddenMounts],
     hostGateway,
+    injectProxyEnv,
     ...(zone === undefined ? {} : { zone }),
   };
 }
 
-/** The configuration as YAML. */
+/** The configuration as YAML, without the passwords of proxies. */
 export function configToYaml(config: HostdConfig): string {
-  return stringify(configToData(config), { lineWidth: 0 });
+  const data = configToData(config);
+  const proxy = shownProxy(config);
+  const isWhole = isDeepStrictEqual(proxy, data.proxy);
+  const note = isWhole ? "" : "# In the section proxy *** stands for a user and a password, which are not shown.\n";
+  return note + stringify({ ...data, proxy }, { lineWidth: 0 });
+}
+
+/** The section `proxy` as it may be shown. */
+export function shownProxy(config: HostdConfig): NonNullable<SettingsInput["proxy"]> {
+  const data = proxyToData(config);
+  // A proxy may stand there by mistake.
+  const noProxy = data.noProxy.replace(/[^\s,;]*@/g, "***@");
+  return { ...data, upstream: maskProxyUrl(data.upstream), noProxy };
 }

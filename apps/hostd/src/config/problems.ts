@@ -1,4 +1,5 @@
 /** What is wrong with a configuration, said so that it can be put right: where, which key, what value, what is allowed. */
+import { maskProxyUrl } from "@hostd/httpproxy";
 import * as z from "zod";
 import { expected, valueSchema } from "./key-schema.ts";
 import { type KeyPath, keyText, knownKeys, schemaAt, valueAt } from "./keys.ts";
@@ -51,7 +52,8 @@ function issueProblems(issue: z.core.$ZodIssue, input: unknown, label: Label): C
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((name) => {
       const here = [...path, name];
-      return problemAt(label, here, valueAt(input, here), unknownKey(schema, path, name));
+      const value = withoutSecrets(here, valueAt(input, here));
+      return problemAt(label, here, value, unknownKey(schema, path, name));
     });
   }
   if (issue.code === "invalid_key") {
@@ -60,7 +62,7 @@ function issueProblems(issue: z.core.$ZodIssue, input: unknown, label: Label): C
     const phrase = parent instanceof z.ZodRecord ? expected(parent.keyType) : "allowed here";
     return [problemAt(label, path, name, isNot(name, phrase, reasonOf(issue.issues[0])))];
   }
-  const value = valueAt(input, path);
+  const value = withoutSecrets(path, valueAt(input, path));
   if (value === undefined) return [problemAt(label, path, value, `missing; it must be ${expected(schema)}`)];
   let reason = reasonOf(issue);
   if (issue.code === "too_big" && Array.isArray(value))
@@ -70,6 +72,14 @@ function issueProblems(issue: z.core.$ZodIssue, input: unknown, label: Label): C
     if (known !== undefined) reason = `did you mean ${JSON.stringify(known)}?`;
   }
   return [problemAt(label, path, value, isNot(value, expected(schema), reason))];
+}
+
+/** A value as it may be shown: the URLs of proxies may have passwords in them. */
+function withoutSecrets([section]: KeyPath, value: unknown): unknown {
+  if (section !== "proxy" || value === undefined) return value;
+  return JSON.parse(
+    JSON.stringify(value, (_, part: unknown) => (typeof part === "string" ? maskProxyUrl(part) : part)),
+  );
 }
 
 /** The reason a reader of values gave, if it was one that refused. */

@@ -25,7 +25,7 @@ function problems(input: unknown): string[] {
 
 const one = (port: number) => ({ first: port, last: port });
 const TOP_LEVEL =
-  "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, docker, guestApi, state, api, vpnkitApi, capture, log";
+  "qemu, subnet, gateway, host, mac, mtu, dhcp, dns, tcp, egress, forwards, publish, proxy, docker, guestApi, state, api, vpnkitApi, capture, log";
 
 describe("defaults", () => {
   it("are all there when nothing is given", () => {
@@ -76,6 +76,14 @@ describe("defaults", () => {
         maxUdpFlows: 4096,
         udpIdleSeconds: 120,
       },
+      proxy: {
+        enabled: true,
+        upstream: "system",
+        noProxy: "",
+        transparentPorts: "80,443",
+        other: "direct",
+        pacFailure: "direct",
+      },
       docker: {
         listen: "none",
         upstream: "tcp://vm:2375",
@@ -83,6 +91,7 @@ describe("defaults", () => {
         reach: "container",
         forbiddenMounts: [],
         hostGateway: true,
+        injectProxyEnv: false,
       },
       guestApi: { enabled: false, allow: ["any:1024-65535"] },
       state: "/home/me/.local/state/hostd",
@@ -201,6 +210,18 @@ describe("values", () => {
         maxUdpFlows: 3,
         udpIdleSeconds: 4,
       },
+      proxy: {
+        enabled: false,
+        upstream: "http://alice:s3cret@proxy.example:3128, socks5h://10.0.0.1",
+        noProxy: ".corp.example,10.0.0.0/8",
+        transparentPorts: "80, 8443",
+        other: "refuse",
+        pacFailure: "refuse",
+        ca: "~/ca.pem",
+        credentials: "credentials",
+        via: "hostd",
+        vpnkitFile: "/run/proxy.json",
+      },
       docker: {
         listen: "unix:///run/docker.sock",
         upstream: "ssh://core@vm/var/run/docker.sock",
@@ -210,6 +231,7 @@ describe("values", () => {
         reach: "vm",
         forbiddenMounts: ["/etc"],
         hostGateway: false,
+        injectProxyEnv: true,
         zone: "docker.internal",
       },
       guestApi: { enabled: true, allow: [] },
@@ -302,6 +324,32 @@ describe("values", () => {
       maxUdpFlows: 3,
       udpIdleSeconds: 4,
     });
+    expect(config.proxy).toEqual({
+      enabled: false,
+      upstream: {
+        setting: {
+          kind: "proxies",
+          servers: [
+            {
+              kind: "http",
+              host: "proxy.example",
+              port: 3128,
+              credentials: { user: "alice", password: "s3cret" },
+            },
+            { kind: "socks5h", host: "10.0.0.1", port: 1080 },
+          ],
+        },
+        text: "http://alice:s3cret@proxy.example:3128, socks5h://10.0.0.1",
+      },
+      noProxy: ".corp.example,10.0.0.0/8",
+      transparentPorts: [80, 8443],
+      other: "refuse",
+      pacFailure: "refuse",
+      ca: "/home/me/ca.pem",
+      credentials: `${process.cwd()}/credentials`,
+      via: "hostd",
+      vpnkitFile: "/run/proxy.json",
+    });
     expect(config.docker).toEqual({
       listen: { transport: "unix", path: "/run/docker.sock" },
       upstream: {
@@ -315,6 +363,7 @@ describe("values", () => {
       reach: "vm",
       forbiddenMounts: ["/etc"],
       hostGateway: false,
+      injectProxyEnv: true,
       zone: "docker.internal",
     });
     expect(config.guestApi).toEqual({ enabled: true, allow: [] });
@@ -527,7 +576,10 @@ describe("an unknown key is named with the nearest one and with all that are all
       'dns.zones[0].recods: unknown key; did you mean "records"? allowed in dns.zones[0]: name, records, defaultAddress',
     ],
     [{ "a b\n": 1 }, `["a b\\n"]: unknown key; allowed at the top level: ${TOP_LEVEL}`],
-    [JSON.parse('{"__proto__": {"mtu": 9}}'), `__proto__: unknown key; allowed at the top level: ${TOP_LEVEL}`],
+    [
+      JSON.parse('{"__proto__": {"mtu": 9}}'),
+      `__proto__: unknown key; did you mean "proxy"? allowed at the top level: ${TOP_LEVEL}`,
+    ],
   ])("%j", (input, message) => {
     expect(problems(input)).toEqual([message]);
   });

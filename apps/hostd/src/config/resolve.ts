@@ -22,6 +22,12 @@ import {
 import { type ForwardSpec, readDefaultHost } from "./forward.ts";
 import type { Sources } from "./network-schema.ts";
 import { ConfigError, type ConfigProblem, type Label, schemaProblems } from "./problems.ts";
+import {
+  type ProxyFallback,
+  readTransparentPorts,
+  type TransparentPorts,
+  type WrittenUpstream,
+} from "./proxy-schema.ts";
 import type { ForwardSource } from "./publish-schema.ts";
 import { type LogFormat, type LogLevel, type Settings, settingsSchema } from "./schema.ts";
 import { readMac, readSubnet } from "./values.ts";
@@ -115,6 +121,19 @@ export interface HostdConfig {
     readonly maxUdpFlows: number;
     readonly udpIdleSeconds: number;
   };
+  /** The HTTP proxy on the gateway. */
+  readonly proxy: {
+    readonly enabled: boolean;
+    readonly upstream: WrittenUpstream;
+    readonly noProxy: string;
+    readonly transparentPorts: TransparentPorts;
+    readonly other: ProxyFallback;
+    readonly pacFailure: ProxyFallback;
+    readonly ca: string | undefined;
+    readonly credentials: string | undefined;
+    readonly via: string | undefined;
+    readonly vpnkitFile: string | undefined;
+  };
   /** The Docker engine in the VM. */
   readonly docker: {
     /** Where its API is served; undefined for not at all. */
@@ -126,6 +145,8 @@ export interface HostdConfig {
     readonly reach: Reach;
     readonly forbiddenMounts: readonly string[];
     readonly hostGateway: boolean;
+    /** Whether containers are told of the HTTP proxy. */
+    readonly injectProxyEnv: boolean;
     /** The domain of the containers' names; undefined for none. */
     readonly zone: string | undefined;
   };
@@ -213,6 +234,14 @@ export function configWarnings(config: HostdConfig): string[] {
         "ports stay silent: set it to `shown`, or docker.reach to `vm`",
     );
   }
+  if (config.docker.injectProxyEnv && !config.proxy.enabled) {
+    warnings.push("docker.injectProxyEnv: containers are told of no proxy, since proxy.enabled is false");
+  }
+  if (config.docker.injectProxyEnv && config.docker.listen === undefined) {
+    warnings.push(
+      "docker.injectProxyEnv: without docker.listen hostd sees no container that is made, and tells none of it",
+    );
+  }
   return warnings;
 }
 
@@ -235,7 +264,7 @@ function isMapping(data: unknown): data is Record<string, unknown> {
 
 function withAbsolutePaths(settings: Settings, base: string, environment: HostEnvironment): Settings {
   const absolute = (path: string) => absolutePath(path, base, environment);
-  const { state, capture, dns, forwards, docker } = settings;
+  const { state, capture, dns, forwards, docker, proxy } = settings;
   return {
     ...settings,
     ...(forwards === undefined
@@ -254,6 +283,16 @@ function withAbsolutePaths(settings: Settings, base: string, environment: HostEn
             ...docker,
             ...(docker.identity === undefined ? {} : { identity: absolute(docker.identity) }),
             ...(docker.knownHosts === undefined ? {} : { knownHosts: absolute(docker.knownHosts) }),
+          },
+        }),
+    ...(proxy === undefined
+      ? {}
+      : {
+          proxy: {
+            ...proxy,
+            ...(proxy.ca === undefined ? {} : { ca: absolute(proxy.ca) }),
+            ...(proxy.credentials === undefined ? {} : { credentials: absolute(proxy.credentials) }),
+            ...(proxy.vpnkitFile === undefined ? {} : { vpnkitFile: absolute(proxy.vpnkitFile) }),
           },
         }),
     ...(state === undefined ? {} : { state: absolute(state) }),
@@ -282,7 +321,17 @@ function merge<T extends object>(below: T, above: T): T {
 }
 
 function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: HostEnvironment): HostdConfig {
-  const { dhcp = {}, dns = {}, tcp = {}, egress = {}, publish = {}, docker = {}, guestApi = {}, log = {} } = settings;
+  const {
+    dhcp = {},
+    dns = {},
+    tcp = {},
+    egress = {},
+    publish = {},
+    proxy = {},
+    docker = {},
+    guestApi = {},
+    log = {},
+  } = settings;
   const subnet = settings.subnet ?? readSubnet(DEFAULTS.subnet);
   const { lowest, highest } = usableRange(subnet);
   const gateway = settings.gateway ?? lowest;
@@ -353,6 +402,18 @@ function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: H
       maxUdpFlows: publish.maxUdpFlows ?? DEFAULTS.publishMaxUdpFlows,
       udpIdleSeconds: publish.udpIdleSeconds ?? DEFAULTS.publishUdpIdleSeconds,
     },
+    proxy: {
+      enabled: proxy.enabled ?? true,
+      upstream: proxy.upstream ?? { setting: { kind: DEFAULTS.proxyUpstream }, text: DEFAULTS.proxyUpstream },
+      noProxy: proxy.noProxy ?? "",
+      transparentPorts: proxy.transparentPorts ?? readTransparentPorts(DEFAULTS.proxyTransparentPorts),
+      other: proxy.other ?? DEFAULTS.proxyOther,
+      pacFailure: proxy.pacFailure ?? DEFAULTS.proxyPacFailure,
+      ca: proxy.ca,
+      credentials: proxy.credentials,
+      via: proxy.via,
+      vpnkitFile: proxy.vpnkitFile,
+    },
     docker: {
       listen: docker.listen ?? undefined,
       upstream: engineAddress(docker),
@@ -360,6 +421,7 @@ function fillIn(settings: Settings, zones: readonly ConfigZone[], environment: H
       reach: docker.reach ?? DEFAULTS.dockerReach,
       forbiddenMounts: docker.forbiddenMounts ?? [],
       hostGateway: docker.hostGateway ?? true,
+      injectProxyEnv: docker.injectProxyEnv ?? false,
       zone: docker.zone,
     },
     guestApi: { enabled: guestApi.enabled ?? false, allow: guestApi.allow ?? [{ ...ANY, firstPort: 1024 }] },

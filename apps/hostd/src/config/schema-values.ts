@@ -8,6 +8,7 @@ import { readDomainName, readIpv4, readPath } from "./values.ts";
 export const FLAG_GROUPS = {
   attaching: "Attaching a VM:",
   network: "Network:",
+  proxy: "HTTP proxy:",
   docker: "Docker:",
   running: "Files and logging:",
 } as const;

@@ -1,7 +1,8 @@
 /**
  * The one schema of the configuration: what the file may hold, what the flags are called, what every key means and
  * what it is when it is not given. The error messages, `--help` and docs/configuration.md are all read from here and
- * from the parts in `network-schema.ts`, `dns-schema.ts`, `publish-schema.ts` and `docker-schema.ts`.
+ * from the parts in `network-schema.ts`, `dns-schema.ts`, `publish-schema.ts`, `proxy-schema.ts` and
+ * `docker-schema.ts`.
  *
  * The schema yields {@link Settings}: the values that were given, parsed. Defaults that follow from other keys, and
  * checks across keys, are in `resolve.ts`.
@@ -14,6 +15,7 @@ import { readEndpoint } from "./endpoint.ts";
 import { PUBLISH_FORM, readPublishedPort } from "./forward.ts";
 import { integer, key, oneOf, text } from "./key-schema.ts";
 import { dhcpSchema, egressSchema, tcpSchema } from "./network-schema.ts";
+import { proxySchema } from "./proxy-schema.ts";
 import { forwardSchema, guestApiSchema, publishSchema } from "./publish-schema.ts";
 import { FLAG_GROUPS, ipv4, path, socketOrNone } from "./schema-values.ts";
 import { readMac, readSubnet, SUBNET_PREFIX } from "./values.ts";
@@ -96,6 +98,7 @@ export const settingsSchema = z.strictObject({
     },
   }),
   publish: key(publishSchema, { description: "How published ports behave", default: "as below" }),
+  proxy: key(proxySchema, { description: "The HTTP proxy on the gateway", default: "as below" }),
   docker: key(dockerSchema, { description: "The Docker engine in the VM", default: "as below" }),
   guestApi: key(guestApiSchema, { description: "What a VM itself may ask of hostd", default: "as below" }),
   state: key(path("folder"), {

@@ -7,6 +7,7 @@ import type { DnsService } from "../dns/service.ts";
 import type { ContainerNames } from "../docker/container-names.ts";
 import type { ForwardBook } from "../forwards/forward-book.ts";
 import type { Logger } from "../logging.ts";
+import type { ProxyService } from "../proxy/proxy-service.ts";
 import type { VmSession } from "../vm-session.ts";
 import type { CaptureHub } from "./capture-hub.ts";
 import type { EventHub } from "./event-hub.ts";
@@ -27,6 +28,7 @@ export interface Control {
   readonly leases: LeaseTable;
   readonly dns: DnsService;
   readonly containers: ContainerNames;
+  readonly proxy: ProxyService;
   readonly forwarder: PortForwarder;
   readonly forwards: ForwardBook;
   readonly events: EventHub;

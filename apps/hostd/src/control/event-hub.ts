@@ -13,6 +13,18 @@ export interface EventFields {
   readonly "forward.failed": { readonly id: string; readonly origin: string; readonly error: string };
   readonly "zone.added": { readonly zone: string };
   readonly "zone.removed": { readonly zone: string };
+  /** Other proxy settings are in force, whoever has made them. */
+  readonly "proxy.changed": {
+    /** The proxies for plain HTTP and for tunnels, without credentials; none for direct. */
+    readonly http: readonly string[];
+    readonly https: readonly string[];
+    /** Where the PAC script is that decides in their place. */
+    readonly pac: string | null;
+    /** What goes direct nevertheless. */
+    readonly exclusions: readonly string[];
+    /** Where they are from, for people. */
+    readonly from: string;
+  };
   readonly "config.reloaded": { readonly changed: readonly string[] };
 }
 

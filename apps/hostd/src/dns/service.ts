@@ -34,6 +34,8 @@ import type { DnsQueryReport, DnsRecordReport, DnsReport, DnsZoneReport } from "
 
 /** What rules of the configuration are from, for people. */
 const CONFIGURATION = "the configuration";
+/** The types of addresses, IPv4 first (RFC 1035, 3.2.2; RFC 3596). */
+const ADDRESS_TYPES: readonly number[] = [1, 28];
 /** The types that the system's own call looks up. */
 const SYSTEM_TYPES: readonly string[] = ["A", "AAAA", "PTR"];
 
@@ -194,6 +196,27 @@ export class DnsService {
     };
   }
 
+  /**
+   * The addresses of a name for a client, IPv4 first; none when it has none.
+   *
+   * @throws {Error} with the code EAI_AGAIN when that could not be found out, EINVAL for what is no name.
+   */
+  async addresses(name: string, context: QueryContext): Promise<readonly string[]> {
+    const { resolver } = this.#resolving;
+    const found = await Promise.all(
+      ADDRESS_TYPES.map(async (type) => {
+        const { message } = await resolver.resolve(queryFor(name, type), context, "udp", { take: () => true });
+        return showMessage(message);
+      }),
+    );
+    const answers = found.flatMap((message) => message.answers);
+    const addresses = answers.filter(({ type }) => type === "A" || type === "AAAA").map(({ data }) => data);
+    if (addresses.length === 0 && found.some(({ rcode }) => rcode === "SERVFAIL")) {
+      throw Object.assign(new Error(`${name} could not be looked up`), { code: "EAI_AGAIN" });
+    }
+    return addresses;
+  }
+
   close(): void {
     this.#resolving.resolver.close();
     this.#resolving.host.close();
@@ -212,6 +235,14 @@ function queryLog(logger: Logger, containers: Pick<ContainerNames, "nameAt">): Q
       logger.debug({ ...who, ...query, milliseconds: rounded(milliseconds) }, "query answered");
     },
   };
+}
+
+function queryFor(name: string, type: number) {
+  try {
+    return newQuery(name, type);
+  } catch (error) {
+    throw Object.assign(new Error(`${name} is no name`, { cause: error }), { code: "EINVAL" });
+  }
 }
 
 function makeResolving(config: HostdConfig, zones: Zones, logger: Logger): Resolving {

@@ -21,6 +21,7 @@ import type { HostdConfig } from "../config/resolve.ts";
 import type { DnsService } from "../dns/service.ts";
 import type { ForwardBook } from "../forwards/forward-book.ts";
 import type { Logger } from "../logging.ts";
+import { noProxyList, PROXY_URL } from "../proxy/guest-environment.ts";
 import type { ContainerNames } from "./container-names.ts";
 import { ContainerZone } from "./container-zone.ts";
 import { ForwardPublisher } from "./port-publisher.ts";
@@ -54,7 +55,7 @@ export class DockerService {
   /** @throws when the socket cannot be listened on. */
   static async open(options: DockerServiceOptions): Promise<DockerService> {
     const { config, path, forwarder, forwards, dns, containers, logger } = options;
-    const { upstream, defaultAddress, reach, forbiddenMounts, hostGateway, zone } = config.docker;
+    const { upstream, defaultAddress, reach, forbiddenMounts, hostGateway, injectProxyEnv, zone } = config.docker;
     const dial = () => dialEngine(upstream, forwarder);
     const client = new EngineClient({ dial });
     const publisher = new ForwardPublisher(forwards, () => defaultAddress, reach);
@@ -64,6 +65,9 @@ export class DockerService {
       forbiddenMounts,
       refusePort: portRule(config.docker, forwarder),
       ...(hostGateway ? { hostGateway: formatIpv4(config.host) } : {}),
+      ...(injectProxyEnv && config.proxy.enabled
+        ? { proxyEnvironment: { proxy: PROXY_URL, noProxy: noProxyList(config) } }
+        : {}),
     });
     const engine = formatEngine(upstream);
     const intercept = interceptor(policy, reservations);

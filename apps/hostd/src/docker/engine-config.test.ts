@@ -18,6 +18,7 @@ const NETWORK: EngineNetwork = {
   sources: "shown",
   reach: "container",
   upstream: "ssh://core@vm/run/docker.sock",
+  noProxy: "localhost,.docker.internal,10.0.0.0/8",
 };
 const LISTENER = { address: "192.168.65.3", port: 2375, link: "eth0" };
 const SYSCTL = "/etc/sysctl.d/90-hostd.conf";
@@ -132,11 +133,18 @@ describe("daemon.json", () => {
     expect(configFor("20.10").notes).toEqual([]);
   });
 
-  it("has a proxy, but not for the names of this host", () => {
+  it("has a proxy, but not for what is beside it", () => {
     const proxy = "http://proxy:3128";
     expect(daemonFor("23.0", { proxy })).toMatchObject({
-      proxies: { "http-proxy": proxy, "https-proxy": proxy, "no-proxy": "docker.internal" },
+      proxies: { "http-proxy": proxy, "https-proxy": proxy, "no-proxy": NETWORK.noProxy },
     });
+  });
+
+  it("says of hostd's own proxy what the VM has to know for it", () => {
+    const { settings, notes } = configFor("28.2", { proxy: "http://http.docker.internal:3128" });
+    expect(settings.find(({ key }) => key === "proxies")?.reason).toContain("by way of hostd");
+    expect(notes.join()).toContain("--proxy http://192.168.65.1:3128, or --proxy none");
+    expect(configFor("28.2", { proxy: "http://proxy:3128" }).notes).toEqual([]);
   });
 
   it("has a reason for every key", () => {
@@ -172,7 +180,7 @@ describe("what else the VM needs", () => {
         "[Service]",
         'Environment="HTTP_PROXY=http://u%%40x:p@proxy:3128"',
         'Environment="HTTPS_PROXY=http://u%%40x:p@proxy:3128"',
-        'Environment="NO_PROXY=docker.internal"',
+        'Environment="NO_PROXY=localhost,.docker.internal,10.0.0.0/8"',
         "",
       ].join("\n"),
     );

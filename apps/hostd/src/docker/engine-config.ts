@@ -1,5 +1,6 @@
 /** What a Docker engine in the VM has to be told, so that hostd reaches its containers and they reach this host. */
 import type { Reach } from "../config/docker-schema.ts";
+import { PROXY_URL } from "../proxy/guest-environment.ts";
 
 /** The release of an engine. */
 export interface EngineVersion {
@@ -50,6 +51,8 @@ export interface EngineNetwork {
   readonly reach: Reach;
   /** `docker.upstream`. */
   readonly upstream: string;
+  /** What is reached without a proxy. */
+  readonly noProxy: string;
 }
 
 /** How the engine listens on TCP. */
@@ -111,6 +114,11 @@ export function isSince({ major, minor }: EngineVersion, first: EngineVersion): 
   return major > first.major || (major === first.major && minor >= first.minor);
 }
 
+/** Whether an engine can be told of a proxy in `daemon.json`. */
+export function knowsProxies(version: EngineVersion): boolean {
+  return knows(version, "proxies");
+}
+
 /** What an engine is to be configured with. It has no key that the engine does not know. */
 export function engineConfig(options: EngineConfigOptions): EngineConfig {
   const unit = unitFile(options);
@@ -168,10 +176,14 @@ function bridgeOptions({ network, masquerade }: Pick<EngineConfigOptions, "netwo
   };
 }
 
-function proxySettings({ version, proxy }: EngineConfigOptions): EngineSetting[] {
+function proxySettings({ version, network, proxy }: EngineConfigOptions): EngineSetting[] {
   if (proxy === undefined || !knows(version, "proxies")) return [];
-  const value = { "http-proxy": proxy, "https-proxy": proxy, "no-proxy": NO_PROXY };
-  return [{ key: "proxies", value, reason: "images are pulled through it; containers are not told of it" }];
+  const value = { "http-proxy": proxy, "https-proxy": proxy, "no-proxy": network.noProxy };
+  const reason =
+    proxy === PROXY_URL
+      ? "images are pulled by way of hostd, which takes the proxy of this host, if there is one; containers are not told of it"
+      : "images are pulled through it; containers are not told of it";
+  return [{ key: "proxies", value, reason }];
 }
 
 function listenerSettings({ listener }: EngineConfigOptions): EngineSetting[] {
@@ -186,9 +198,6 @@ function listenerSettings({ listener }: EngineConfigOptions): EngineSetting[] {
     { key: "tls", value: false, reason: "said outright, or the engine waits 15 seconds at each start to warn of it" },
   ];
 }
-
-/** The names of this host and of the VM. */
-const NO_PROXY = "docker.internal";
 
 const SYSCTL_FILE: VmFile = {
   path: "/etc/sysctl.d/90-hostd.conf",
@@ -213,9 +222,11 @@ function unitFile({ version, network, proxy, listener }: EngineConfigOptions): V
   }
   if (proxy !== undefined && !knows(version, "proxies")) {
     parts.push({
-      lines: Object.entries({ HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NO_PROXY }).map(([name, value]) => {
-        return `Environment="${name}=${value.replaceAll("%", "%%")}"`;
-      }),
+      lines: Object.entries({ HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NO_PROXY: network.noProxy }).map(
+        ([name, value]) => {
+          return `Environment="${name}=${value.replaceAll("%", "%%")}"`;
+        },
+      ),
       reason: "images are pulled through the proxy; daemon.json has it from 23.0 on",
     });
   }
@@ -246,8 +257,8 @@ function unitFile({ version, network, proxy, listener }: EngineConfigOptions): V
   };
 }
 
-function notesOf({ version, network, masquerade, listener }: EngineConfigOptions): string[] {
-  const { upstream, sources, reach } = network;
+function notesOf({ version, network, masquerade, proxy, listener }: EngineConfigOptions): string[] {
+  const { gateway, upstream, sources, reach } = network;
   const opts = Object.entries(bridgeOptions({ network, masquerade })).map(([name, value]) => `-o ${name}=${value}`);
   const isTcp = upstream.startsWith("tcp:");
   return [
@@ -264,6 +275,12 @@ function notesOf({ version, network, masquerade, listener }: EngineConfigOptions
         ]),
     ...(!isTcp && listener !== undefined
       ? [`docker.upstream is ${upstream}, so hostd does not use the port: it would with tcp://vm:${listener.port}.`]
+      : []),
+    ...(proxy === PROXY_URL
+      ? [
+          "http.docker.internal is a name that only hostd knows: the VM has to ask it for names, as DHCP tells it to. Where it " +
+            `asks somebody else: --proxy http://${gateway}:3128, or --proxy none.`,
+        ]
       : []),
     ...(sources === "leased" && reach === "container"
       ? [

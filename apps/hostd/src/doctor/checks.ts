@@ -2,8 +2,9 @@ import { checkDocker, checkDockerContext, checkDockerSocket, checkEngineInVm } f
 import { type Finding, messageOf, type Status, warning } from "./finding.ts";
 import type { Check, Host, Subject } from "./host.ts";
 import { checkNode, checkOpenFiles, checkPing, checkSocketLimits, checkSystemCalls } from "./host-checks.ts";
-import { checkNameServers, checkProxies, checkSubnet } from "./network-checks.ts";
+import { checkNameServers, checkSubnet } from "./network-checks.ts";
 import { checkLowPorts, checkPorts } from "./port-checks.ts";
+import { checkProxies } from "./proxy-checks.ts";
 import {
   checkConfiguration,
   checkDaemon,

@@ -1,6 +1,7 @@
 /** What the checks see of this host and of the hostd that runs on it. Tests hand in another. */
 import type { Policy, ServerAddress } from "@hostd/dns";
 import type { TcpAddress, UnixAddress } from "@hostd/frontends";
+import type { SettingsReport } from "@hostd/httpproxy";
 import type { ForwardRule } from "@hostd/portfwd";
 import type { HostEnvironment } from "../config/environment.ts";
 import type { HostdConfig } from "../config/resolve.ts";
@@ -61,6 +62,12 @@ export interface Host extends HostEnvironment {
   currentDockerContext(): Promise<string>;
   /** The name servers that hostd would ask. */
   namePolicy(config: HostdConfig): Promise<Policy>;
+  /** The proxies that hostd would use, by its configuration and what this host has set. */
+  proxySettings(config: HostdConfig): Promise<SettingsReport>;
+  /** Why no credentials can be taken from a file; null when they can. */
+  whyNoCredentials(path: string): string | null;
+  /** Connects and goes. */
+  connectTcp(address: TcpAddress): Promise<void>;
   /** Asks a name server for those of the root; what it answered, such as `NOERROR`. */
   askNameServer(server: ServerAddress): Promise<string>;
 }

@@ -3,7 +3,7 @@ import { parseIpv4 } from "@hostd/stack";
 import { describe, expect, it } from "vitest";
 import { fakeHost, files, servers, subjectOf } from "../testing/fake-host.ts";
 import type { Host } from "./host.ts";
-import { checkNameServers, checkProxies, checkSubnet } from "./network-checks.ts";
+import { checkNameServers, checkSubnet } from "./network-checks.ts";
 
 /** Servers answer unless their address is named here. */
 const silent = (...addresses: readonly string[]): Pick<Host, "askNameServer"> => ({
@@ -75,48 +75,6 @@ describe("the check of name servers", () => {
     const mac = fakeHost({ platform: "darwin", readFile: files({}) });
     expect(await checkNameServers(mac, subjectOf(mac))).toMatchObject([{ status: "ok" }]);
   });
-});
-
-describe("the check of proxies", () => {
-  const check = (variables: Record<string, string>) => {
-    const host = fakeHost({ variables });
-    return checkProxies(host, subjectOf(host))[0];
-  };
-
-  it("says that there are none", () => {
-    expect(check({ HTTP_PROXY: "" })).toEqual({
-      name: "proxies",
-      status: "ok",
-      seen: "none in the environment; hostd connects directly",
-    });
-  });
-
-  it("shows them, and says that hostd does not use them", () => {
-    const finding = check({ HTTPS_PROXY: "http://proxy.example:3128", no_proxy: "localhost,.example" });
-    expect(finding).toMatchObject({
-      status: "ok",
-      seen: "HTTPS_PROXY=http://proxy.example:3128 no_proxy=localhost,.example",
-      advice: "hostd connects directly: programs in the VM have to be told of a proxy themselves",
-    });
-  });
-
-  it.each([
-    ["http://me:secret@proxy.example:3128", "http://me:***@proxy.example:3128"],
-    ["http://me:sec@ret:/@proxy.example", "http://me:***@proxy.example"],
-    ["me:secret@proxy.example:3128", "me:***@proxy.example:3128"],
-    ["socks5://:secret@proxy.example", "socks5://:***@proxy.example"],
-    ["http://me@proxy.example", "http://me@proxy.example"],
-    ["http://[::1]:3128", "http://[::1]:3128"],
-  ])("shows no password: %s", (value, shown) => {
-    expect(check({ http_proxy: value }).seen).toBe(`http_proxy=${shown}`);
-  });
-
-  it.each(["http://localhost:3128", "127.0.0.1:3128", "http://me:secret@[::1]:3128"])(
-    "says where one on this host is for the VM: %s",
-    (value) => {
-      expect(check({ HTTP_PROXY: value }).advice).toContain("; one on this host is at 192.168.65.254 for them");
-    },
-  );
 });
 
 describe("the check of the subnet", () => {

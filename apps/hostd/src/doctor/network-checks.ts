@@ -1,6 +1,5 @@
-/** Checks of the networks of this host: name servers, proxies, routes. */
+/** Checks of the networks of this host: name servers, routes. */
 import { formatServerAddress, type Policy, type Route, type ServerAddress } from "@hostd/dns";
-import { formatIpv4 } from "@hostd/stack";
 import { formatNetwork } from "../config/values.ts";
 import { subnetClash } from "../subnet-clash.ts";
 import { type Finding, failure, messageOf, ok, warning } from "./finding.ts";
@@ -69,35 +68,6 @@ function describeDomains(routes: readonly Route[], policy: Policy): string {
   const domains = routes.map(({ domain }) => (domain === "" ? everything : domain));
   const shown = domains.length > 3 ? [...domains.slice(0, 3), `${domains.length - 3} more`] : domains;
   return shown.join(", ");
-}
-
-const NO_PROXY = "NO_PROXY";
-const PROXY_VARIABLES = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", NO_PROXY];
-
-/** The proxies that programs of this host are told of, which hostd itself does not use. */
-export function checkProxies({ variables }: Host, { config }: Subject): Finding[] {
-  const given = PROXY_VARIABLES.flatMap((name) => [name, name.toLowerCase()]).flatMap((name): [string, string][] => {
-    const value = variables[name];
-    return value === undefined || value === "" ? [] : [[name, value]];
-  });
-  if (given.length === 0) return [ok("proxies", "none in the environment; hostd connects directly")];
-  const seen = given.map(([name, value]) => `${name}=${withoutPassword(value)}`).join(" ");
-  const isLocal = given.some(([name, value]) => {
-    return name.toUpperCase() !== NO_PROXY && /(^|[/@])(localhost|127\.|\[::1\])/i.test(value);
-  });
-  const advice =
-    "hostd connects directly: programs in the VM have to be told of a proxy themselves" +
-    (isLocal ? `; one on this host is at ${formatIpv4(config.host)} for them` : "");
-  return [ok("proxies", seen, advice)];
-}
-
-/** A proxy as it is written, but for its password. It may be no URL that a parser takes, and its password anything. */
-function withoutPassword(value: string): string {
-  const match = /^([a-z][a-z0-9+.-]*:\/\/)?(.*)@([^@]*)$/is.exec(value);
-  if (match === null) return value;
-  const [, scheme = "", credentials, rest] = match;
-  const colon = credentials.indexOf(":");
-  return colon < 0 ? value : `${scheme}${credentials.slice(0, colon)}:***@${rest}`;
 }
 
 export function checkSubnet(host: Host, { config }: Subject): Finding[] {

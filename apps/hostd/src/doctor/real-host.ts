@@ -3,7 +3,7 @@ import { createSocket } from "node:dgram";
 import { closeSync } from "node:fs";
 import { access, constants, lstat, readFile, stat } from "node:fs/promises";
 import { type ClientRequest, type IncomingMessage, request } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import {
   fixedServers,
@@ -15,14 +15,17 @@ import {
   showMessage,
 } from "@hostd/dns";
 import type { TcpAddress, UnixAddress } from "@hostd/frontends";
+import { CredentialsFile, type SettingsReport, SettingsStack, systemProgram, VpnkitProxyFile } from "@hostd/httpproxy";
 import { loadSystemCalls, openPingSocket } from "@hostd/native";
 import { type ForwardRule, PortForwarder, readUnixSockets } from "@hostd/portfwd";
 import { formatIpv4 } from "@hostd/stack";
+import { systemClock } from "@hostd/streams";
 import { processEnvironment } from "../config/environment.ts";
 import type { HostdConfig } from "../config/resolve.ts";
 import { ContextStore, dockerConfigFolder } from "../docker/context-store.ts";
 import { forwarderSettings } from "../forwarder-settings.ts";
 import { readHostRoutes } from "../subnet-clash.ts";
+import { messageOf } from "./finding.ts";
 import { type FileStatus, type Host, type HttpReply, PROBE_TIME } from "./host.ts";
 
 /** The type of the record that names servers (RFC 1035, 3.2.2). */
@@ -30,6 +33,10 @@ const NS = 2;
 const DNS_HEADER_LENGTH = 12;
 /** The most that is read of what a socket answers, in characters. */
 const MAX_ANSWER = 64 * 1024;
+
+const silent = () => {};
+/** For what is only looked at. */
+const SILENT = { trace: silent, debug: silent, info: silent, warn: silent, error: silent };
 
 /** The host that this process runs on. */
 export function realHost(): Host {
@@ -64,6 +71,9 @@ export function realHost(): Host {
     findDockerContext: (name) => contexts.find(name),
     currentDockerContext: () => contexts.current(),
     namePolicy,
+    proxySettings,
+    whyNoCredentials,
+    connectTcp,
     askNameServer,
   };
 }
@@ -140,7 +150,14 @@ async function exchange(path: string, first: string, second: string, time?: numb
 }
 
 async function connectAndGo(path: string): Promise<void> {
-  const socket = connect(path);
+  await goOnceConnected(connect(path));
+}
+
+async function connectTcp({ host, port }: TcpAddress): Promise<void> {
+  await goOnceConnected(connect({ host, port }));
+}
+
+async function goOnceConnected(socket: Socket): Promise<void> {
   const connected = new Promise<void>((resolve, reject) => {
     socket.on("error", reject);
     socket.on("connect", resolve);
@@ -158,9 +175,7 @@ function listeningSockets(): ReadonlySet<string> | null {
 }
 
 async function tryForward(config: HostdConfig, rule: ForwardRule): Promise<void> {
-  const silent = () => {};
-  const logger = { trace: silent, debug: silent, info: silent, warn: silent, error: silent };
-  const forwarder = new PortForwarder({ ...forwarderSettings(config), logger });
+  const forwarder = new PortForwarder({ ...forwarderSettings(config), logger: SILENT });
   try {
     await forwarder.listen(rule);
   } finally {
@@ -180,6 +195,34 @@ async function namePolicy({ dns, gateway, host }: HostdConfig): Promise<Policy> 
     return new RulesFirst(rules, own).current();
   } finally {
     own.close();
+  }
+}
+
+async function proxySettings({ proxy }: HostdConfig): Promise<SettingsReport> {
+  const { upstream, noProxy, vpnkitFile } = proxy;
+  const stack = new SettingsStack({
+    configuration:
+      vpnkitFile === undefined
+        ? { upstream: upstream.setting, exclusions: noProxy }
+        : new VpnkitProxyFile(vpnkitFile, systemClock),
+    environment: process.env,
+    program: systemProgram(),
+    clock: systemClock,
+    logger: SILENT,
+  });
+  try {
+    return await inTime(stack.report(), () => {});
+  } finally {
+    stack.close();
+  }
+}
+
+function whyNoCredentials(path: string): string | null {
+  try {
+    new CredentialsFile(path).read();
+    return null;
+  } catch (error) {
+    return messageOf(error);
   }
 }
 

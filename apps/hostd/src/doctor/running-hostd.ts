@@ -1,6 +1,7 @@
 /** The hostd that runs, if one does, as its control API tells. It is asked once for each thing, by whoever wants to know. */
 import type { UnixAddress } from "@hostd/frontends";
 import { type HostdConfig, parseConfig } from "../config/resolve.ts";
+import type { ProxyReport, ProxyRouteReport } from "../control/reports.ts";
 import type { VmReport } from "../control/vm-report.ts";
 import type { ForwardReport } from "../forwards/forward-report.ts";
 import { codeOf, messageOf } from "./finding.ts";
@@ -58,6 +59,16 @@ export class RunningHostd {
   async config(): Promise<HostdConfig | null> {
     this.#config ??= this.#findConfig();
     return await this.#config;
+  }
+
+  /** Its proxy settings; null when no hostd runs. */
+  async proxy(): Promise<ProxyReport | null> {
+    return (await this.#ask("/v1/proxy")) as ProxyReport | null;
+  }
+
+  /** Which way a request would take there; null when no hostd runs. */
+  async proxyRoute(url: string): Promise<ProxyRouteReport | null> {
+    return (await this.#ask(`/v1/proxy/route?${new URLSearchParams({ url })}`)) as ProxyRouteReport | null;
   }
 
   async #findConfig(): Promise<HostdConfig | null> {

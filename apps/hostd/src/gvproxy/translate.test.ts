@@ -108,6 +108,13 @@ describe("no arguments", () => {
     expect(flat(translation)).not.toHaveProperty("capture");
   });
 
+  it("have no HTTP proxy, explicit or not, as gvproxy has none", () => {
+    expect(translated([]).config.proxy).toMatchObject({
+      ...{ enabled: false, transparentPorts: "none" },
+      upstream: { setting: { kind: "direct" } },
+    });
+  });
+
   it("are the same as the file that says so", () => {
     const yaml = `
 log-level: info

@@ -99,6 +99,8 @@ export function translate(settings: GvproxySettings): Translation {
     egress: { linkLocal: settings.linkLocal },
     forwards: forwards.map(({ forward }) => forward),
     publish: { waitSeconds: WAIT_SECONDS },
+    // Podman tells its machines of the proxies of the host itself.
+    proxy: { enabled: false, upstream: "direct", transparentPorts: "none" },
     guestApi: { enabled: true, allow: ["any"] },
     api: "none",
     ...(stack["capture-file"] === undefined ? {} : { capture: resolve(stack["capture-file"]) }),

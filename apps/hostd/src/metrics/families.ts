@@ -12,7 +12,7 @@ import { counter, counterBy, gauge, gaugeBy, type MetricFamily } from "./metric-
 /** What is needed of {@link Control}. */
 export type MetricsControl = Pick<
   Control,
-  "startedAt" | "vms" | "traffic" | "dns" | "leases" | "forwards" | "forwarder"
+  "startedAt" | "vms" | "traffic" | "dns" | "leases" | "forwards" | "forwarder" | "proxy"
 >;
 
 /**
@@ -29,6 +29,7 @@ export function metricFamilies(control: MetricsControl): MetricFamily[] {
     ...egressFamilies(traffic),
     ...dnsFamilies(traffic, control.dns.report().cache),
     ...forwardFamilies(control),
+    ...proxyFamilies(control),
   ];
 }
 
@@ -213,5 +214,24 @@ function dnsFamilies({ dns }: Traffic, cache: CacheReport): MetricFamily[] {
     counter("hostd_dns_cache_evictions_total", "Answers that were dropped for others.", cache.evictions),
     gauge("hostd_dns_cache_entries", "Answers that are kept.", cache.entries),
     gauge("hostd_dns_cache_bytes", "Memory of the answers that are kept, in bytes.", cache.bytes),
+  ];
+}
+
+function proxyFamilies({ vms, proxy }: Pick<MetricsControl, "vms" | "proxy">): MetricFamily[] {
+  const connections = { requests: 0, tunnels: 0 };
+  for (const { proxyCounts } of vms()) {
+    connections.requests += proxyCounts.connections;
+    connections.tunnels += proxyCounts.tunnels;
+  }
+  const upstreams = { working: 0, failing: 0 };
+  for (const { state } of proxy.health.report()) upstreams[state]++;
+  return [
+    gaugeBy("hostd_proxy_connections", "Connections of guests that the HTTP proxy serves.", "kind", connections),
+    gaugeBy(
+      "hostd_proxy_upstreams",
+      "Upstream proxies that were used since the settings have changed.",
+      "state",
+      upstreams,
+    ),
   ];
 }

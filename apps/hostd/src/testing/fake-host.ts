@@ -1,4 +1,5 @@
 import { fixedServers, type Policy, parseServerAddress, RouteTable } from "@hostd/dns";
+import type { SettingsReport, SettingsSummary } from "@hostd/httpproxy";
 import { parseConfig } from "../config/resolve.ts";
 import type { SettingsInput } from "../config/schema.ts";
 import type { Host, HttpReply, Subject } from "../doctor/host.ts";
@@ -47,6 +48,13 @@ export function servers(byDomain: Readonly<Record<string, readonly string[]>>): 
   return { routes: new RouteTable(routes), search: [] };
 }
 
+/** Proxy settings, direct but for what is given. */
+export function proxies(settings: Partial<SettingsSummary>, problems: readonly string[] = []): SettingsReport {
+  const from = "the environment (HTTPS_PROXY)";
+  const all = { http: [], https: [], pac: null, exclusions: [], allowed: null, from, ...settings };
+  return { settings: all, sources: [{ name: "the environment", says: all, isInForce: true, problems }] };
+}
+
 /** A host with everything that hostd needs, and no hostd. */
 export function fakeHost(changes: Partial<Host> = {}): Host {
   return {
@@ -83,6 +91,9 @@ export function fakeHost(changes: Partial<Host> = {}): Host {
     findDockerContext: async () => null,
     currentDockerContext: async () => "default",
     namePolicy: async () => servers({ "": ["192.0.2.53"] }),
+    proxySettings: async () => proxies({}),
+    whyNoCredentials: () => null,
+    connectTcp: async () => {},
     askNameServer: async () => "NOERROR",
     ...changes,
   };

@@ -1,6 +1,4 @@
-import { GrowingBuffer } from "./growing-buffer.ts";
-import { type BodyFraming, type BodyScanner, makeBodyScanner } from "./message-body.ts";
-import { MessageError } from "./message-head.ts";
+import { type BodyFraming, type BodyScanner, GrowingBuffer, MessageError, makeBodyScanner } from "@hostd/http1";
 
 /** Bytes that the framing of any chunked body may have, however short. */
 const FRAMING_ALLOWANCE = 64 * 1024;

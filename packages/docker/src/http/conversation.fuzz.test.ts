@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../../../stack/src/testing/random.ts";
+import { type Peer, settle, startServer } from "../../../streams/src/testing/peer.ts";
 import { CONVERSATIONS, type Turn } from "../testing/conversations.ts";
-import { idle, type Peer, settle, startEngine, startProxy } from "../testing/proxy-harness.ts";
+import { idle, startProxy } from "../testing/proxy-harness.ts";
 
 const ROUNDS = 60;
 
@@ -40,7 +41,7 @@ const said = (turns: readonly Turn[], side: Turn["from"]) =>
 
 describe("a conversation reaches the other side byte for byte, however it is cut:", () => {
   test.each(Object.entries(CONVERSATIONS))("%s", async (name, turns) => {
-    const engine = await startEngine();
+    const engine = await startServer();
     const { connect, proxy } = await startProxy({
       dial: engine.dial,
       // What is looked at and let pass is not told from what is not looked at.
@@ -74,7 +75,7 @@ describe("a conversation reaches the other side byte for byte, however it is cut
 });
 
 test("nonsense ends in an answer or passes, and never in anything else", async () => {
-  const engine = await startEngine();
+  const engine = await startServer();
   const { connect, proxy } = await startProxy({ dial: engine.dial });
   const all = Object.values(CONVERSATIONS).flat();
   for (let round = 0; round < 300; round++) {

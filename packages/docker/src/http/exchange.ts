@@ -1,7 +1,14 @@
+import {
+  type BodyFraming,
+  type BodyScanner,
+  MessageError,
+  type RequestHead,
+  type ResponseHead,
+  readResponseHead,
+  responseFraming,
+} from "@hostd/http1";
 import type { BodyCollector } from "./body-collector.ts";
 import type { Answered, Interception } from "./intercept.ts";
-import { type BodyFraming, type BodyScanner, responseFraming } from "./message-body.ts";
-import { MessageError, type RequestHead, type ResponseHead, readResponseHead } from "./message-head.ts";
 
 /** A request that the engine has not answered to its end. */
 export interface EngineExchange {

@@ -1,4 +1,4 @@
-import type { RequestHead, ResponseHead } from "./message-head.ts";
+import type { RequestHead, ResponseHead } from "@hostd/http1";
 
 /** What becomes of a request that was looked at. */
 export type Verdict =

@@ -1,7 +1,8 @@
+import type { ResponseHead } from "@hostd/http1";
 import { describe, expect, test } from "vitest";
-import { settle, startPair } from "../testing/proxy-harness.ts";
+import { settle } from "../../../streams/src/testing/peer.ts";
+import { startPair } from "../testing/proxy-harness.ts";
 import type { Verdict } from "./intercept.ts";
-import type { ResponseHead } from "./message-head.ts";
 
 const GET = "GET /info HTTP/1.1\r\nHost: docker\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

@@ -1,6 +1,6 @@
+import { readRequestHead } from "@hostd/http1";
 import { describe, expect, test } from "vitest";
 import { expectsContinue, isLastRequest, withLength, withoutExpect, writeAnswer } from "./local-answer.ts";
-import { readRequestHead } from "./message-head.ts";
 
 function request(fields = "", first = "POST / HTTP/1.1") {
   return readRequestHead(Buffer.from(`${first}\r\n${fields}\r\n`));

@@ -1,4 +1,4 @@
-import type { RequestHead } from "./message-head.ts";
+import type { RequestHead } from "@hostd/http1";
 
 /** An answer that is not the engine's. */
 export interface LocalAnswer {

@@ -1,6 +1,16 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { after, type Clock } from "@hostd/streams";
+import {
+  type BodyScanner,
+  HeadReader,
+  MessageError,
+  makeBodyScanner,
+  type RequestHead,
+  type ResponseHead,
+  readRequestHead,
+  requestFraming,
+} from "@hostd/http1";
+import { after, type Clock, HeldReader, rescueUnread } from "@hostd/streams";
 import { BodyCollector } from "./body-collector.ts";
 import {
   type EngineAnswer,
@@ -10,7 +20,6 @@ import {
   readAnswer,
   type SentRequest,
 } from "./exchange.ts";
-import { HeldReader } from "./held-reader.ts";
 import { writeHttp2Refusal } from "./http2-refusal.ts";
 import type { Answered, Interceptor, Verdict } from "./intercept.ts";
 import {
@@ -22,9 +31,6 @@ import {
   withoutExpect,
   writeAnswer,
 } from "./local-answer.ts";
-import { type BodyScanner, makeBodyScanner, requestFraming } from "./message-body.ts";
-import { HeadReader, MessageError, type RequestHead, type ResponseHead, readRequestHead } from "./message-head.ts";
-import { rescueUnread } from "./rescue-unread.ts";
 
 /** How the preface of HTTP/2 with prior knowledge begins, which has the form of a head (RFC 9113, 3.4). */
 const HTTP2_HEAD = Buffer.from("PRI * HTTP/2.0\r\n\r\n");

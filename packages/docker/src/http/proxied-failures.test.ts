@@ -1,7 +1,8 @@
 import { connect } from "node:net";
 import { Duplex } from "node:stream";
 import { describe, expect, test } from "vitest";
-import { dialPath, idle, type Peer, settle, startEngine, startPair, startProxy } from "../testing/proxy-harness.ts";
+import { dialPath, type Peer, settle, startServer } from "../../../streams/src/testing/peer.ts";
+import { idle, startPair, startProxy } from "../testing/proxy-harness.ts";
 
 const GET = "GET /events HTTP/1.1\r\nHost: docker\r\n\r\n";
 const ENDLESS = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -46,7 +47,7 @@ describe("a client that disappears", () => {
   });
 
   test("while there is no connection to the engine yet is not dialled for any more", async () => {
-    const engine = await startEngine();
+    const engine = await startServer();
     const gate = Promise.withResolvers<void>();
     const dialled = Promise.withResolvers<void>();
     const dial = async () => {
@@ -335,7 +336,7 @@ describe("an engine that cannot be dialled", () => {
   });
 
   test("and gives a connection that is closed already counts as one", async () => {
-    const engine = await startEngine();
+    const engine = await startServer();
     const dial = async () => {
       const socket = await engine.dial();
       socket.destroy();
@@ -349,7 +350,7 @@ describe("an engine that cannot be dialled", () => {
   });
 
   test("is dialled anew for the next client", async () => {
-    const engine = await startEngine();
+    const engine = await startServer();
     let isUp = false;
     const { connect } = await startProxy({ dial: () => (isUp ? engine.dial() : Promise.reject(new Error("down"))) });
     const first = await connect();
@@ -362,7 +363,7 @@ describe("an engine that cannot be dialled", () => {
   });
 
   test("is sent what came meanwhile when it is, and then the client's end", async () => {
-    const engine = await startEngine();
+    const engine = await startServer();
     const gate = Promise.withResolvers<void>();
     const { connect } = await startProxy({ dial: () => gate.promise.then(() => engine.dial()) });
     const client = await connect();

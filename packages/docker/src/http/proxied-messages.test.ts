@@ -1,6 +1,7 @@
+import { MAX_HEAD } from "@hostd/http1";
 import { describe, expect, test } from "vitest";
-import { idle, settle, startPair } from "../testing/proxy-harness.ts";
-import { MAX_HEAD } from "./message-head.ts";
+import { settle } from "../../../streams/src/testing/peer.ts";
+import { idle, startPair } from "../testing/proxy-harness.ts";
 
 const GET = "GET /v1.44/containers/json HTTP/1.1\r\nHost: docker\r\n\r\n";
 const PING = "HEAD /_ping HTTP/1.1\r\nHost: docker\r\n\r\n";

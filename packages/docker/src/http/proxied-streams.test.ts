@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { idle, settle, startPair, startProxy } from "../testing/proxy-harness.ts";
+import { settle } from "../../../streams/src/testing/peer.ts";
+import { idle, startPair, startProxy } from "../testing/proxy-harness.ts";
 
 const ATTACH = "POST /v1.44/containers/web/attach?stream=1&stdin=1 HTTP/1.1\r\nHost: docker\r\n";
 const UPGRADE = `${ATTACH}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n`;

@@ -8,6 +8,12 @@ class Wire implements FrameSink {
   readonly bytes = new Uint8Array(128 * 1024);
   readonly view = new DataView(this.bytes.buffer);
   frames: Uint8Array[] = [];
+  readonly #committed: () => void;
+
+  /** @param committed - a frame waits, which is to leave in this turn. */
+  constructor(committed: () => void) {
+    this.#committed = committed;
+  }
 
   reserve(length: number): number {
     return length <= this.bytes.length ? 0 : -1;
@@ -15,6 +21,7 @@ class Wire implements FrameSink {
 
   commit(length: number): void {
     this.frames.push(this.bytes.slice(0, length));
+    this.#committed();
   }
 }
 
@@ -93,7 +100,7 @@ export class LinkedStacks {
   }
 
   #makeEnd(number: number, address: Ipv4): End {
-    const wire = new Wire();
+    const wire = new Wire(() => this.#schedule());
     const stack = new Stack({
       mac: Uint8Array.of(2, 0, 0, 0, 0, number),
       addresses: [address],
