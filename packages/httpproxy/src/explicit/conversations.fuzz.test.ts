@@ -1,14 +1,17 @@
 import { once } from "node:events";
 import { Agent, createServer, type IncomingMessage, request as makeRequest, type ServerResponse } from "node:http";
-import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import type { Duplex } from "node:stream";
 import { rescueUnread } from "@hostd/streams";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Random } from "../../../stack/src/testing/random.ts";
+import { LinkedStacks } from "../../../streams/src/testing/linked-stacks.ts";
 import { sha256 } from "../../../streams/src/testing/pattern.ts";
 import { cleanUp, settle } from "../../../streams/src/testing/peer.ts";
 import { type ExplicitHarness, isIdle, startExplicit } from "../testing/explicit-harness.ts";
 import { readRequests } from "../testing/strict-requests.ts";
-import { playProxy } from "../testing/upstream-harness.ts";
+import { neverAborted, playProxy } from "../testing/upstream-harness.ts";
+import { dialTcp } from "../upstream/dial-proxy.ts";
 
 const BODIES = ["", "x", "hello\r\n\r\n", "0\r\n\r\n", "GET http://a.test/smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"];
 
@@ -68,8 +71,8 @@ function randomExchange(random: Random): Exchange {
 }
 
 /** Passes a connection on, its bytes cut anew. */
-async function startCutter(to: () => number, random: Random): Promise<number> {
-  const pass = (from: Socket, target: Socket) => {
+async function startCutter(dial: () => Promise<Duplex>, random: Random): Promise<number> {
+  const pass = (from: Duplex, target: Duplex) => {
     let turn = Promise.resolve();
     const take = (bytes: Buffer) => {
       const most = random.pick([1, 3, 50, 5000, 100_000]);
@@ -89,8 +92,8 @@ async function startCutter(to: () => number, random: Random): Promise<number> {
     // A reset would overtake what is on its way.
     for (const event of ["end", "close"]) from.on(event, () => void turn.then(() => target.end()));
   };
-  const server = createTcpServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const target = connect({ port: to(), host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+  const server = createTcpServer({ allowHalfOpen: true, noDelay: true }, async (socket) => {
+    const target = await dial();
     cleanUp(() => {
       socket.destroy();
       target.destroy();
@@ -212,17 +215,30 @@ async function ask(
   return { ...got, status: response.statusCode, hints };
 }
 
-test.each(Array.from({ length: 30 }, (_, seed) => seed))(
-  "conversations between Node's client and server come out as they went in, however they are cut (%i)",
-  async (seed) => {
+/** How a client's connection reaches the proxy. */
+type Way = (harness: ExplicitHarness) => Promise<() => Promise<Duplex>>;
+
+const bySocket: Way = async ({ connectUnread }) => connectUnread;
+
+const fromGuest: Way = async ({ proxy }) => {
+  const stacks = new LinkedStacks();
+  cleanUp(() => stacks.close());
+  stacks.listen(3128, (stream) => proxy.serve(stream));
+  return () => stacks.connect(3128);
+};
+
+describe.each([
+  ["sockets", bySocket],
+  ["guests", fromGuest],
+])("conversations between Node's client and server come out as they went in, over %s", (_, way) => {
+  test.each(Array.from({ length: 20 }, (_, seed) => seed))("however they are cut (%i)", async (seed) => {
     const random = new Random(seed);
     const origin = new Origin(random);
     const originPort = await origin.listen();
     const harness = await startExplicit();
-    const cutToOrigin = await startCutter(() => originPort, random);
-    harness.connector.servers.set("a.test:80", { ...harness.origin, port: cutToOrigin });
-    const { remotePort: proxyPort = 0 } = await harness.connectUnread();
-    const port = await startCutter(() => proxyPort, random);
+    const cutOrigin = await startCutter(() => dialTcp({ host: "127.0.0.1", port: originPort }, neverAborted()), random);
+    harness.connector.servers.set("a.test:80", { ...harness.origin, port: cutOrigin });
+    const port = await startCutter(await way(harness), random);
     const agent = new Agent({ keepAlive: true, maxSockets: 1 + random.below(3) });
     cleanUp(() => agent.destroy());
     const exchanges = Array.from({ length: 12 }, () => randomExchange(random));
@@ -232,10 +248,7 @@ test.each(Array.from({ length: 30 }, (_, seed) => seed))(
         const { request, response, status, hints } = exchange;
         const got = await ask(exchange, port, agent, random);
         expect(got).toMatchObject({
-          status,
-          hints,
-          body: summary(response.pieces.join("")),
-          trailers: response.trailers,
+          ...{ status, hints, body: summary(response.pieces.join("")), trailers: response.trailers },
         });
         expect(got.fields["x-value"]).toBe(response.fields["x-value"]);
         // Node closes the connection behind such a response, and then does not read the rest of its request.
@@ -247,8 +260,8 @@ test.each(Array.from({ length: 30 }, (_, seed) => seed))(
     );
     expect(origin.got.size).toBe(exchanges.length);
     agent.destroy();
-  },
-);
+  });
+});
 
 const METHODS = ["GET", "POST", "PUT", "HEAD"];
 const FIELDS = [

@@ -1,4 +1,5 @@
 /** The proxy for connections of guests, with the real connector behind it. */
+import type { FlowStream } from "@hostd/streams";
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../../streams/src/testing/fake-clock.ts";
 import { LinkedStacks } from "../../../streams/src/testing/linked-stacks.ts";
@@ -24,6 +25,8 @@ interface Guests {
   readonly clock: FakeClock;
   /** Where direct connections lead, whatever their name. */
   readonly origin: PlayedProxy;
+  /** The proxy's ends of the guests' connections. */
+  readonly served: readonly FlowStream[];
   connect(): Promise<Peer>;
 }
 
@@ -44,8 +47,12 @@ async function start(routes: readonly Route[] = [DIRECT], failure: Error | null 
   cleanUp(() => proxy.close());
   const stacks = new LinkedStacks();
   cleanUp(() => stacks.close());
-  stacks.listen(PORT, (stream) => proxy.serve(stream));
-  return { stacks, proxy, clock, origin, connect: async () => new Peer(await stacks.connect(PORT)) };
+  const served: FlowStream[] = [];
+  stacks.listen(PORT, (stream) => {
+    served.push(stream);
+    proxy.serve(stream);
+  });
+  return { stacks, proxy, clock, origin, served, connect: async () => new Peer(await stacks.connect(PORT)) };
 }
 
 describe("a guest", () => {
@@ -126,10 +133,13 @@ describe("a guest", () => {
     expect(origin.peers).toEqual([]);
   });
 
-  test("may take its time to read its last answer, and its connection ends a while after that", async () => {
+  test.each([
+    ["is still being sent", 3_000_000, false],
+    ["is sent, but not acknowledged", 300_000, true],
+  ])("may take its time to read its last answer when that %s", async (_, length, isFinished) => {
     const guests = await start();
     const stream = await guests.stacks.connect(PORT);
-    const body = pattern(3_000_000);
+    const body = pattern(length);
     stream.write(GET);
     const server = await guests.origin.next();
     await server.gets(forwarded("GET", "/"));
@@ -139,6 +149,9 @@ describe("a guest", () => {
       await settle(5);
     }
     expect(guests.proxy.counts().connections).toBe(1);
+    const [served] = guests.served;
+    expect(served.writableFinished).toBe(isFinished);
+    expect(served.unacknowledged).toBeGreaterThan(0);
     const client = new Peer(stream);
     await client.ends();
     expect(client.received.subarray(-body.length).equals(body)).toBe(true);

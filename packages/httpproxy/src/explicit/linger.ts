@@ -11,7 +11,6 @@ const LINGER_TIME = 5_000;
  */
 export function endStream(client: Duplex, clock: Clock): void {
   const linger = () => {
-    if (client.closed) return;
     const stop = clock.every(LINGER_TIME, () => {
       if (!(client instanceof FlowStream) || client.unacknowledged === 0) client.destroy();
     });

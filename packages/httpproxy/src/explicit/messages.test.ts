@@ -186,6 +186,19 @@ describe("interim responses", () => {
     await provesFresh(client, server);
   });
 
+  test("are counted for each request", async () => {
+    const { client, server } = await exchange(await startExplicit(), request("GET", "http://a.test/"));
+    const hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(40);
+    for (let count = 0; count < 3; count++) {
+      await server.gets(forwarded("GET", "/"));
+      server.write(`${hints}${response("end")}`);
+      await client.gets(`${hints}${response("end")}`);
+      client.clear();
+      server.clear();
+      client.write(request("GET", "http://a.test/"));
+    }
+  });
+
   test("are kept from clients of HTTP/1.0", async () => {
     const { client, server } = await exchange(await startExplicit(), "GET http://a.test/ HTTP/1.0\r\n\r\n");
     await server.gets(forwarded("GET", "/"));
@@ -243,6 +256,26 @@ describe("a response that comes before all of the request", () => {
     client.end("more");
     await client.closes();
     expect(client.failure).toBeNull();
+  });
+
+  test("reaches a client whose server has closed when the rest is sent, with all of it", async () => {
+    const harness = await startExplicit();
+    const body = pattern(100_000).toString("latin1");
+    for (let round = 0; round < 10; round++) {
+      const client = await harness.connect();
+      client.write(request("POST", "http://a.test/", "Content-Length: 10000000\r\n"));
+      const server = await harness.origin.next();
+      await server.until(() => server.received.length > 0);
+      server.stream.pause();
+      client.write(Buffer.alloc(1_000_000));
+      await settle();
+      client.write(Buffer.alloc(100_000));
+      server.write(response(body));
+      server.destroy();
+      await client.getsBytes(response(body).length);
+      expect(client.text).toBe(response(body));
+      client.destroy();
+    }
   });
 
   test("reaches a client whose server closes at once, with what it was sent unread", async () => {

@@ -471,7 +471,6 @@ export class ProxyConnection {
   #dropUpstream(): void {
     const upstream = this.#upstream;
     this.#upstream = null;
-    this.#responseHead.take();
     upstream?.destroy();
     this.#fromClient.release("upstream full");
   }

@@ -141,6 +141,23 @@ describe.each(KINDS)("a tunnel by $kind", (kind) => {
     await isIdle(harness.proxy);
   });
 
+  test("passes a reset of who has ended its direction, when it is written to", async () => {
+    const harness = await startExplicit();
+    for (const isClientFirst of [true, false]) {
+      const { client, server } = await open(harness, kind);
+      const [first, second] = isClientFirst ? [client, server] : [server, client];
+      first.end();
+      await second.ends();
+      resetStream(first.stream);
+      while (!second.isClosed) {
+        second.write("anybody there?");
+        await settle(2);
+      }
+      expect(second.failure).not.toBeNull();
+      await isIdle(harness.proxy);
+    }
+  });
+
   test("is reset when the proxy closes", async () => {
     const harness = await startExplicit();
     const { client, server } = await open(harness, kind);
@@ -218,6 +235,15 @@ describe("an upgrade", () => {
     await server.until(() => server.text.endsWith("GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n"));
     server.write(response("two"));
     await client.gets(response("no") + response("two"));
+  });
+
+  test("of HTTP/1.0 is not offered", async () => {
+    const harness = await startExplicit();
+    const client = await harness.connect();
+    client.write(`GET http://a.test/ HTTP/1.0\r\n${UPGRADE}\r\n`);
+    const server = await harness.origin.next();
+    await server.until(() => server.text.endsWith("\r\n\r\n"));
+    expect(server.text).not.toContain("Upgrade");
   });
 
   test.each([
@@ -309,6 +335,7 @@ describe.each([
     const [near, far] = middle;
     far.on("error", () => {});
     far.destroy();
+    await new Promise((resolve) => far.once("close", resolve));
     joinTunnel(near, far);
     await one.until(() => one.hasEnded || one.isClosed);
     other.destroy();

@@ -86,7 +86,7 @@ export class UpstreamConnection {
 
   /** Whether another request may go out on it. */
   serves({ destination, isRepeatable, isUpgrade }: ForwardedRequest, { routes }: Decision): boolean {
-    if (this.isLast || this.#stream.destroyed || !this.#stream.writable) return false;
+    if (!this.#stream.writable) return false;
     const { request, decision, proxy, clock } = this.#options;
     // What another protocol is asked of is the origin.
     if (isUpgrade && proxy !== null) return false;
