@@ -47,8 +47,7 @@ interface Outage {
   readonly ended: number;
 }
 
-// Where other programs take the processors, the proxies themselves drop connections or are late.
-describe.skipIf(lack !== undefined)("while 50 clients download,", { retry: 2 }, () => {
+describe.skipIf(lack !== undefined)("while 50 clients download,", () => {
   let rig: ProxiedGuest;
   let hash: string;
   let port = 3128;
@@ -156,7 +155,7 @@ describe.skipIf(lack !== undefined)("while 50 clients download,", { retry: 2 }, 
       process.stderr.write(`tap: ${name}: the first download by the new route began ${took} ms after the change\n`);
       expect(took, name).toBeLessThan(prompt);
       const late = all.filter(({ began }) => began >= changed + prompt);
-      expect(late.length, name).toBeGreaterThan(0);
+      expect(late.length, name).toBeGreaterThan(10);
       expect(late.filter((download) => download.from !== from).slice(0, SHOWN), name).toEqual([]);
     };
   }
