@@ -184,7 +184,7 @@ describe("what is neither HTTP nor TLS", () => {
     };
     const guest = await play();
     while (proxy.counts().sniffed === 0) await settle(1);
-    clock.advance(300);
+    clock.advance(2000);
     guest.end();
     await settle();
     way.resolve();

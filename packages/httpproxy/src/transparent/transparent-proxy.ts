@@ -6,8 +6,11 @@ import type { Connector } from "../upstream/connector.ts";
 import { UpstreamError } from "../upstream/upstream-error.ts";
 import { type Sniffed, Sniffer } from "./sniffer.ts";
 
-/** A server that speaks first does so within a round trip. Clients of HTTP and TLS have spoken by then. */
-const SILENCE_TIME = 300;
+/**
+ * Clients of HTTP and TLS speak at once, unless their machine is busy: one that is taken for silent too early goes a way that may
+ * lead nowhere, which is worse than a server that speaks first being waited for.
+ */
+const SILENCE_TIME = 2000;
 /** A segment may have to be sent several times. */
 const HELLO_TIME = 10_000;
 const MAX_SNIFFED = 1024;
@@ -26,7 +29,7 @@ export interface TransparentProxyOptions {
   readonly logger: Logger;
   /** The process's clock unless given. */
   readonly clock?: Clock;
-  /** How long a client may be silent until it is taken for one whose server speaks first, in milliseconds; 300 unless given. */
+  /** How long a client may be silent until it is taken for one whose server speaks first, in milliseconds; 2,000 unless given. */
   readonly silenceTime?: number;
   /** How long a client that has begun to speak may leave open what it speaks, in milliseconds; 10,000 unless given. */
   readonly helloTime?: number;
