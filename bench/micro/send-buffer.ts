@@ -48,7 +48,7 @@ async function newBuffer(checkout: Checkout): Promise<Buffer> {
     if (!(error instanceof NotInCheckout)) throw error;
   }
   const { SendBuffer } = await checkout.import<SendBufferModule>(PATH, { SendBuffer: ["append", "copy", "release"] });
-  const buffer = new SendBuffer();
+  const buffer = new SendBuffer({ bytes: 0, flows: 0, mayReadAhead: true });
   return {
     append: (source, at, length) => buffer.append(source.bytes, source.offset + at, length),
     copy: (offset, length, { bytes, view, offset: start }, at) => buffer.copy(offset, length, bytes, view, start + at),
@@ -61,7 +61,7 @@ async function newBufferInPlace(checkout: Checkout): Promise<Buffer> {
   const { SendBuffer } = await checkout.import<SendBufferModule>(PATH, {
     SendBuffer: ["spaceFor", "fill", "copy", "release"],
   });
-  const buffer = new SendBuffer();
+  const buffer = new SendBuffer({ bytes: 0, flows: 0, mayReadAhead: true });
   const space = { bytes: new Uint8Array(0), offset: 0, length: 0 };
   return {
     append: (_source, _at, length) => {

@@ -33,7 +33,7 @@ describe("hostd up", () => {
       await guest.kill();
       expect(times.accepting).toBeLessThan(2);
       expect(times.leased).toBeLessThan(2);
-      if (memory !== null) expect(memory.total).toBeLessThan(90);
+      if (memory !== null) expect(memory.total, JSON.stringify(memory)).toBeLessThan(90);
     } finally {
       await hostd.stop();
     }

@@ -246,21 +246,33 @@ export class Relay implements TcpHandler {
       flow.abort();
       return false;
     }
-    // The kernel most likely has more: it is read to where it is sent from.
-    for (let turn = length; length === FIRST_READ && turn < TURN_BYTES; ) {
+    // The kernel most likely has more.
+    return length < FIRST_READ ? flow.hasSendRoom(FIRST_READ) : this.#pull(flow, socket, length);
+  }
+
+  /**
+   * Reads what the kernel has to where it is sent from, as long as there is room.
+   *
+   * @param turn - bytes of this turn that were read already.
+   * @returns whether the socket is to be read from when there is more; if not, {@link writable} goes on.
+   */
+  #pull(flow: TcpFlow, socket: Socket, turn: number): boolean {
+    for (let read = turn; read < TURN_BYTES; ) {
       const space = flow.sendSpace(READ_BYTES);
       if (space === null) return false;
       const wanted = space.length;
-      const more = readNow(socket, space.bytes, space.offset, wanted);
-      flow.sendFilled(more);
-      if (more < wanted) break;
-      turn += more;
+      const length = readNow(socket, space.bytes, space.offset, wanted);
+      flow.sendFilled(length);
+      if (length < wanted) break;
+      read += length;
     }
     return flow.hasSendRoom(FIRST_READ);
   }
 
-  writable(_flow: TcpFlow): void {
-    if (this.#socket !== null && !this.#socket.destroyed) this.#socket.resume();
+  writable(flow: TcpFlow): void {
+    const socket = this.#socket;
+    if (socket === null || socket.destroyed || !this.#isStarted) return;
+    if (this.#pull(flow, socket, 0)) socket.resume();
   }
 
   closed(_flow: TcpFlow, reason: CloseReason): void {

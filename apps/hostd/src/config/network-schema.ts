@@ -55,7 +55,7 @@ export const tcpSchema = z.strictObject({
   }),
   receiveRing: key(integer(16, 65_536, "of frames "), {
     description:
-      "How many frames are sent to the guest unacknowledged: what its network card holds and what waits for it on the way there",
+      "How many frames are under way unacknowledged, each way: to the guest what its network card holds and what waits for it on the way there, and so many full segments the guest may send",
     default: String(DEFAULTS.receiveRing),
   }),
   timestamps: key(yesOrNo(), {

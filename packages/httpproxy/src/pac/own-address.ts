@@ -19,9 +19,18 @@ export async function ownAddress(): Promise<string | null> {
     await connected;
     return socket.address().address;
   } catch {
-    const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-    return all.find(({ family, internal }) => family === "IPv4" && !internal)?.address ?? null;
+    return addresses()[0] ?? null;
   } finally {
     socket.close();
   }
+}
+
+/** What tells one network of this host from another: its IPv4 addresses. A VPN that is connected adds one. */
+export function hostNetwork(): string {
+  return addresses().sort().join(" ");
+}
+
+function addresses(): string[] {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return all.filter(({ family, internal }) => family === "IPv4" && !internal).map(({ address }) => address);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { formatRoute, type ProxyServer } from "../route.ts";
+import { formatRoute } from "../route.ts";
 import { PacError } from "./pac-error.ts";
 import { parsePacResult } from "./pac-result.ts";
 
@@ -67,22 +67,5 @@ describe("parsePacResult", () => {
     const { routes, problems } = parsePacResult(text);
     expect(routes).toHaveLength(16);
     expect(problems).toEqual(["only the first 16 of 20 are taken"]);
-  });
-
-  it("gives proxies the credentials that there are for them", () => {
-    const asked: ProxyServer[] = [];
-    const { routes } = parsePacResult("PROXY a:1; HTTPS b:2; DIRECT", (server) => {
-      asked.push(server);
-      return server.host === "b" ? { user: "u", password: "p" } : undefined;
-    });
-    expect(asked).toEqual([
-      { kind: "http", host: "a", port: 1 },
-      { kind: "https", host: "b", port: 2 },
-    ]);
-    expect(routes).toEqual([
-      { kind: "proxy", server: { kind: "http", host: "a", port: 1 } },
-      { kind: "proxy", server: { kind: "https", host: "b", port: 2, credentials: { user: "u", password: "p" } } },
-      { kind: "direct" },
-    ]);
   });
 });

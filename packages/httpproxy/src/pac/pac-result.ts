@@ -1,4 +1,4 @@
-import { type Credentials, DIRECT, type ProxyServer, REFUSE, type Route } from "../route.ts";
+import { DIRECT, type ProxyServer, REFUSE, type Route } from "../route.ts";
 import { parseProxy } from "../settings/proxy-url.ts";
 import { PacError } from "./pac-error.ts";
 
@@ -18,9 +18,6 @@ const SCHEMES: ReadonlyMap<string, string> = new Map([
   ["SOCKS5", "socks5h"],
 ]);
 
-/** The credentials for a proxy, which has none yet. */
-export type CredentialsFor = (server: ProxyServer) => Credentials | undefined;
-
 export interface PacResult {
   readonly routes: readonly Route[];
   /** What was left out and why, for people. */
@@ -33,13 +30,13 @@ export interface PacResult {
  *
  * @throws {PacError} when nothing is left.
  */
-export function parsePacResult(text: string, credentialsFor: CredentialsFor = () => undefined): PacResult {
+export function parsePacResult(text: string): PacResult {
   const routes: Route[] = [];
   const problems: string[] = [];
   const parts = text.split(";").map((part) => part.trim());
   const entries = parts.filter((part) => part !== "");
   for (const entry of entries.slice(0, MAX_ROUTES)) {
-    const route = readRoute(entry, credentialsFor);
+    const route = readRoute(entry);
     if (typeof route === "string") problems.push(`${show(entry)}: ${route}`);
     else routes.push(route);
   }
@@ -50,7 +47,7 @@ export function parsePacResult(text: string, credentialsFor: CredentialsFor = ()
 }
 
 /** One way, or why there is none. */
-function readRoute(entry: string, credentialsFor: CredentialsFor): Route | string {
+function readRoute(entry: string): Route | string {
   const [word, address, ...rest] = entry.split(/\s+/);
   const keyword = word.toUpperCase();
   if (keyword === "DIRECT") return address === undefined ? DIRECT : "nothing comes after DIRECT";
@@ -61,8 +58,7 @@ function readRoute(entry: string, credentialsFor: CredentialsFor): Route | strin
   if (scheme === "http" && address.replace(/:.*$/s, "").toLowerCase() === REJECT) return REFUSE;
   const server = readServer(scheme, address);
   if (server === null) return "the host or the port is none; an IPv6 address is in brackets";
-  const credentials = credentialsFor(server);
-  return { kind: "proxy", server: credentials === undefined ? server : { ...server, credentials } };
+  return { kind: "proxy", server };
 }
 
 function readServer(scheme: string, address: string): ProxyServer | null {

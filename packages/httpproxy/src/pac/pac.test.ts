@@ -70,16 +70,6 @@ describe("Pac", () => {
     expect(played.workers).toHaveLength(1);
   });
 
-  it("takes credentials for the proxies that a script names", async () => {
-    const played = new PlayedPac(find("return 'PROXY a:1; PROXY b:2';"), {
-      credentialsFor: ({ host }) => (host === "b" ? { user: "u", password: "p" } : undefined),
-    });
-    expect(await played.pac.routes({ scheme: "http", host: "x", port: 80 })).toEqual([
-      { kind: "proxy", server: { kind: "http", host: "a", port: 1 } },
-      { kind: "proxy", server: { kind: "http", host: "b", port: 2, credentials: { user: "u", password: "p" } } },
-    ]);
-  });
-
   it("warns of what it cannot use, once", async () => {
     const played = new PlayedPac(find("return 'SOCKS4 a:1; DIRECT';"));
     expect(await played.ask("a")).toBe("direct");
@@ -275,7 +265,9 @@ describe("the PAC script in force", () => {
     const before = played.ask("a");
     await asked.promise;
     played.script = find("return 'PROXY new:1';");
-    played.pac.refresh();
+    played.network = "192.0.2.8";
+    played.clock.advance(1000);
+    await played.ask("b");
     await until(() => played.logger.lines.length === 2);
     expect(await played.ask("a")).toBe("http://new:1");
     lookup.resolve("192.0.2.1");
@@ -296,13 +288,14 @@ describe("the PAC script in force", () => {
   });
 
   it("starts anew with another network, even when it is the same", async () => {
-    let own = "192.0.2.7";
-    const played = new PlayedPac(`var own = myIpAddress(); ${find("return 'PROXY ' + own;")}`, {
-      ownAddress: async () => own,
-    });
+    const played = new PlayedPac(`var own = myIpAddress(); ${find("return 'PROXY ' + own;")}`);
     expect(await played.ask("a")).toBe("http://192.0.2.7:80");
-    own = "192.0.2.8";
-    played.pac.refresh();
+    played.network = "192.0.2.8";
+    played.clock.advance(999);
+    await played.ask("a");
+    expect(played.fetches.events).toHaveLength(1);
+    played.clock.advance(1);
+    await played.ask("a");
     await until(() => played.logger.lines.length === 2);
     expect(await played.ask("a")).toBe("http://192.0.2.8:80");
   });

@@ -3,23 +3,25 @@ import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams
 import { type Destination, formatHostPort, type Route } from "../route.ts";
 import { formatPacUrl } from "../sources/proxy-settings.ts";
 import { type FetchPac, fetchPac, MAX_PAC_BYTES, tooLarge } from "./fetch-pac.ts";
-import { ownAddress } from "./own-address.ts";
+import { hostNetwork, ownAddress } from "./own-address.ts";
 import { PacError } from "./pac-error.ts";
 import type { PacResolver } from "./pac-resolver.ts";
-import { type CredentialsFor, parsePacResult } from "./pac-result.ts";
+import { parsePacResult } from "./pac-result.ts";
 import { PacSandbox } from "./pac-sandbox.ts";
 import { PacSource } from "./pac-source.ts";
 import { startPacWorker } from "./pac-thread.ts";
 
 /**
  * How old a script may get. It is one small request, so five minutes cost nothing, and are what people wait for after a
- * change; another network is told by {@link Pac.refresh}.
+ * change; another network is noticed by itself.
  */
 const REFETCH_SECONDS = 300;
 /** How long an answer is taken for the same question: scripts may go by the time, in minutes at the finest. */
 const ANSWER_LIFE = 60_000;
 /** The same for a failure: a client that tries again at once would be answered by the same script again. */
 const FAILURE_LIFE = 5000;
+/** How often the network is looked at, while somebody asks. */
+const NETWORK_INTERVAL = 1000;
 const MAX_ANSWERS = 1000;
 /** Questions that may wait for an answer. */
 const MAX_WAITING = 256;
@@ -33,11 +35,12 @@ export interface PacOptions {
   readonly clock?: Clock;
   /** How often the script is fetched; 300 s unless given. A file is looked at every 2 s. */
   readonly refetchSeconds?: number;
-  readonly credentialsFor?: CredentialsFor;
   /** By node:http, and through no proxy, unless given. */
   readonly fetch?: FetchPac;
   /** What `myIpAddress` tells; the address of the default route unless given. */
   readonly ownAddress?: () => Promise<string | null>;
+  /** Tells the network that this host is in; its addresses unless given. */
+  readonly network?: () => string;
   /** Starts the thread in which the script runs. */
   readonly startWorker?: () => Worker;
 }
@@ -74,6 +77,8 @@ export class Pac implements PacResolver {
   /** What is about to be in force. */
   #next: PacSandbox | null = null;
   #waiting = 0;
+  #network: string;
+  #networkLookedAt: number;
 
   /** @throws {PacError} when the URL is none that a script can have. */
   constructor(options: PacOptions) {
@@ -85,6 +90,8 @@ export class Pac implements PacResolver {
     this.#shown = formatPacUrl(options.url);
     this.#clock = options.clock ?? systemClock;
     this.#failures = new FailureLog(options.logger, this.#clock);
+    this.#network = this.#currentNetwork();
+    this.#networkLookedAt = this.#clock.now();
     this.#source = new PacSource({
       url,
       fetch: options.fetch ?? fetchPac,
@@ -96,6 +103,7 @@ export class Pac implements PacResolver {
   }
 
   async routes(destination: Destination): Promise<readonly Route[]> {
+    this.#lookAtNetwork();
     const force = this.#force ?? (await this.#firstForce());
     const { scheme, host, port } = destination;
     const key = `${scheme} ${host} ${port}`;
@@ -108,12 +116,6 @@ export class Pac implements PacResolver {
     return answer.routes;
   }
 
-  /** The network is another one: nothing is known any more, and the script is fetched and run anew. */
-  refresh(): void {
-    if (this.#force !== null) this.#force.answers = new Map();
-    this.#source.refresh();
-  }
-
   close(): void {
     this.#source.close();
     this.#force?.sandbox.close();
@@ -121,6 +123,22 @@ export class Pac implements PacResolver {
     this.#force = null;
     this.#failure = new PacError("the PAC script is no longer in force");
     this.#first.resolve();
+  }
+
+  /** In another network nothing is known any more, and the script is fetched and run anew. */
+  #lookAtNetwork(): void {
+    const now = this.#clock.now();
+    if (now - this.#networkLookedAt < NETWORK_INTERVAL) return;
+    this.#networkLookedAt = now;
+    const network = this.#currentNetwork();
+    if (network === this.#network) return;
+    this.#network = network;
+    if (this.#force !== null) this.#force.answers = new Map();
+    this.#source.refresh();
+  }
+
+  #currentNetwork(): string {
+    return (this.#options.network ?? hostNetwork)();
   }
 
   async #firstForce(): Promise<Force> {
@@ -147,7 +165,7 @@ export class Pac implements PacResolver {
     try {
       // As browsers have it: without a path, and without the scheme's own port.
       const { href } = new URL(`${scheme}://${formatHostPort({ host, port })}/`);
-      const { routes, problems } = parsePacResult(await sandbox.find(href, host), this.#options.credentialsFor);
+      const { routes, problems } = parsePacResult(await sandbox.find(href, host));
       if (problems.length > 0) {
         this.#failures.warn("result", { url: this.#shown, problems }, "the PAC script's result is used in part");
       }

@@ -26,6 +26,8 @@ export class PlayedPac {
   /** Addresses of names; null and none are the same to a script. */
   readonly addresses = new Map<string, string | null>();
   readonly lookups: string[] = [];
+  /** The network that the host is in. */
+  network = "192.0.2.7";
   readonly workers: Worker[] = [];
   readonly pac: Pac;
 
@@ -44,7 +46,8 @@ export class PlayedPac {
         this.lookups.push(name);
         return this.addresses.get(name) ?? null;
       },
-      ownAddress: async () => "192.0.2.7",
+      ownAddress: async () => this.network,
+      network: () => this.network,
       startWorker: () => {
         const worker = startPacWorker();
         this.workers.push(worker);

@@ -10,10 +10,11 @@ import type { FlowEntry } from "./flow-table.ts";
 import type { LinkLoad } from "./link-load.ts";
 import { LossRecovery } from "./loss-recovery.ts";
 import { ReassemblyQueue } from "./reassembly-queue.ts";
+import type { ReceiveLoad, WindowTurn } from "./receive-load.ts";
 import { type Delivery, RetransmissionQueue, type SegmentRingPool } from "./retransmission-queue.ts";
 import { RoundTrip } from "./round-trip.ts";
 import type { SackBlocks } from "./sack-blocks.ts";
-import { SendBuffer, type SendSpace } from "./send-buffer.ts";
+import { SendBuffer, type SendQueues, type SendSpace } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
 
 /**
@@ -80,6 +81,8 @@ export interface SharedState {
   readonly segments: SegmentRingPool;
   readonly delivery: Delivery;
   readonly load: LinkLoad;
+  readonly windows: ReceiveLoad;
+  readonly queues: SendQueues;
   /** Stands in until the peer's segment size is known; nothing but a SYN is sent by it. */
   readonly congestionBeforeHandshake: CongestionControl;
   readonly statistics: StackStatistics;
@@ -124,7 +127,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   sendShift = 0;
   maximumSegment = DEFAULT_MSS;
   finQueued = false;
-  readonly sendBuffer = new SendBuffer();
+  readonly sendBuffer: SendBuffer;
   /** Bytes that the send buffer may hold. */
   sendLimit = 0;
   acknowledgedSinceGrowth = 0;
@@ -147,6 +150,9 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** Where the peer's stream ends, once a FIN told; valid when {@link finSeen}. */
   finSequence: Sequence = 0;
   finSeen = false;
+
+  /** What it has of the windows that are open together; null until it is counted among them. */
+  windowTurn: WindowTurn | null = null;
 
   // Acknowledgments.
   acknowledgeNow = false;
@@ -184,6 +190,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** It is in the queue for a turn, or has so many frames left of one. */
   isWaiting = false;
   turnFrames = 0;
+  /** Bytes that it has sent of a turn in which the link took no more. */
+  turnBytes = 0;
   /** It was held back, and has not sent everything since. */
   isBacklogged = false;
   /** Bytes that may be sent now, while the connection is paced, and when that was reckoned. */
@@ -227,6 +235,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   keepAliveAt = NEVER;
   keepAliveDue = false;
   paceAt = NEVER;
+  /** When others are to be asked for what this waits for. */
+  windowAt = NEVER;
   expireAt = NEVER;
   queuedAt = NEVER;
   queueIndex = -1;
@@ -253,6 +263,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   ) {
     this.#owner = owner;
     this.#shared = shared;
+    this.sendBuffer = new SendBuffer(shared.queues);
     this.sent = new RetransmissionQueue(shared.segments, shared.delivery, shared.load);
     this.recovery = new LossRecovery(shared.delivery, shared.statistics, shared.load);
     this.congestion = shared.congestionBeforeHandshake;
@@ -284,6 +295,16 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
 
   get sendRoom(): number {
     return this.finQueued || this.state === State.closed ? 0 : Math.max(0, this.sendLimit - this.sendBuffer.length);
+  }
+
+  /** How many more bytes could leave now, if they were queued, by the windows and the flow's turn on the link. */
+  get sendable(): number {
+    const { length } = this.sendBuffer;
+    const room = Math.min(this.sendWindow, this.congestion.window) - length;
+    // Without anything queued nothing would learn that the peer's window has opened.
+    const fitting = length === 0 ? Math.max(room, this.maximumSegment) : Math.max(0, room);
+    const turn = this.#shared.load.framesOf(this) * this.maximumSegment;
+    return Math.min(this.sendRoom, fitting, Math.max(0, turn - this.unsent));
   }
 
   get sendQueued(): number {
@@ -337,8 +358,13 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   }
 
   sendSpace(most: number): Readonly<SendSpace> | null {
-    if (!this.hasSendRoom(1)) return null;
-    this.sendBuffer.spaceFor(Math.min(most, this.sendRoom), SPACE);
+    const room = this.#shared.queues.mayReadAhead ? this.sendRoom : this.sendable;
+    if (room === 0) {
+      this.writableWanted = true;
+      this.sendHeldBack = true;
+      return null;
+    }
+    this.sendBuffer.spaceFor(Math.min(most, room), SPACE);
     return SPACE;
   }
 
@@ -357,7 +383,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     const offered = sequenceDistance(this.receiveEdge, this.receiveNext);
     const opened = this.receiveLimit - this.unconsumed - offered;
     const useful = Math.min(this.receiveLimit >> 1, 2 * this.maximumSegment);
-    if (offered <= this.receiveLimit >> 1 && opened >= useful) {
+    if (offered <= this.receiveLimit >> 1 && opened >= useful && !this.#waitsForWindow) {
       this.acknowledgeNow = true;
       this.#owner.wake(this);
     }
@@ -472,10 +498,12 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
    *
    * @param shift - the scaling in force; 0 in a SYN.
    */
-  advertiseWindow(shift: number): number {
+  advertiseWindow(shift: number, now: number): number {
     let window = sequenceDistance(this.receiveEdge, this.receiveNext);
     const room = this.receiveLimit - this.unconsumed;
-    if (room - window >= Math.min(this.receiveLimit >> 1, this.maximumSegment)) window = room;
+    if (room - window >= Math.min(this.receiveLimit >> 1, this.maximumSegment)) {
+      window += this.#shared.windows.open(this, room - window, now);
+    }
     // Rounding down takes back up to a scaling unit of what was offered before (RFC 7323, 2.4), so it is done only
     // where rounding up would promise more than there is room for. What was offered is accepted in any case.
     let field = (window + (1 << shift) - 1) >> shift;
@@ -483,7 +511,12 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     field = Math.min(0xffff, field);
     const edge = sequenceAdd(this.receiveNext, field << shift);
     if (sequenceAfter(edge, this.receiveEdge)) this.receiveEdge = edge;
+    this.#shared.windows.update(this);
     return field;
+  }
+
+  get #waitsForWindow(): boolean {
+    return this.windowTurn?.isWaiting ?? false;
   }
 
   /** Lets the receive buffer grow when the owner keeps up with a flow that fills it. */
@@ -492,7 +525,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.unconsumed > this.receiveLimit >> 2 || this.deliveredSinceGrowth < this.receiveLimit >> 1) return;
     this.#deliveredBefore += this.deliveredSinceGrowth;
     this.deliveredSinceGrowth = 0;
-    if (this.receiveLimit >= MAXIMUM_BUFFER || this.receiveShift === 0) return;
+    if (this.#waitsForWindow || this.receiveLimit >= MAXIMUM_BUFFER || this.receiveShift === 0) return;
     if (this.#owner.reserve(this, this.receiveLimit)) this.receiveLimit *= 2;
   }
 
@@ -511,6 +544,11 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.#owner.reserve(this, this.sendLimit)) this.sendLimit *= 2;
   }
 
+  /** The peer has sent all: its window is of no use to it any more. */
+  windowIsOver(): void {
+    this.#shared.windows.leave(this);
+  }
+
   /** The earliest of the deadlines. */
   get deadline(): number {
     let deadline = this.retransmitAt;
@@ -519,6 +557,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     if (this.delayedAckAt < deadline) deadline = this.delayedAckAt;
     if (this.keepAliveAt < deadline) deadline = this.keepAliveAt;
     if (this.paceAt < deadline) deadline = this.paceAt;
+    if (this.windowAt < deadline) deadline = this.windowAt;
     if (this.expireAt < deadline) deadline = this.expireAt;
     // Only while something waits does the user's patience run.
     if (this.userTimeout > 0 && (this.retransmitAt !== NEVER || this.probeAt !== NEVER)) {
@@ -536,6 +575,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.delayedAckAt = NEVER;
     this.keepAliveAt = NEVER;
     this.paceAt = NEVER;
+    this.windowAt = NEVER;
+    this.#shared.windows.leave(this);
     this.outOfOrder.clear();
     this.blocks = null;
     this.sent.clear();

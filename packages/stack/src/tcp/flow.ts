@@ -49,7 +49,10 @@ export interface TcpHandler {
   /** The peer has sent everything (FIN, in order). This side may go on sending. */
   end(flow: TcpFlow): void;
 
-  /** There is room in the send buffer again, after {@link TcpFlow.send} took less than it was given. */
+  /**
+   * There is room in the send buffer again, and it is this connection's turn to send, after {@link TcpFlow.send} took less than
+   * it was given, or {@link TcpFlow.sendSpace} had nothing.
+   */
   writable(flow: TcpFlow): void;
 
   /** The connection is gone; called exactly once, and nothing is called after it. */
@@ -76,9 +79,10 @@ export interface TcpFlow extends FourTuple {
 
   /**
    * Memory of the send buffer for up to `most` bytes, for who can have them written there without a copy: then
-   * {@link sendFilled} says how many. It is valid only until then, and the object only until the next call.
+   * {@link sendFilled} says how many. It is valid only until then, and the object only until the next call. While many
+   * connections have much queued, it is no more than can leave at once.
    *
-   * @returns null when there is no room; {@link TcpHandler.writable} says when to go on.
+   * @returns null when there is no room for now; {@link TcpHandler.writable} says when to go on.
    */
   sendSpace(most: number): Readonly<SendSpace> | null;
 

@@ -85,15 +85,7 @@ export class LinkLoad {
     if (!takesTurns && inFlight < SHARE_OF_FREE * (this.#shared - this.frames)) return true;
     const isNewcomer = inFlight < FLOOR && !(takesTurns && connection.isBacklogged);
     if (isNewcomer && this.frames < this.#ring) return true;
-    if (!connection.isBacklogged) {
-      connection.isBacklogged = true;
-      this.#backlogged++;
-    }
-    // One with more has acknowledgments on their way, which bring it back here.
-    if (inFlight < (takesTurns ? this.#turn : FLOOR) && !connection.isWaiting) {
-      connection.isWaiting = true;
-      this.#waiting.push(connection);
-    }
+    this.#holdBack(connection, takesTurns ? this.#turn : FLOOR);
     return false;
   }
 
@@ -121,6 +113,17 @@ export class LinkLoad {
     connection.turnFrames = 0;
   }
 
+  /** How many frames a flow may have more in flight now, while flows take turns; without end while they do not. */
+  framesOf(connection: TcpConnection): number {
+    if (connection.turnFrames > 0) return connection.turnFrames;
+    return connection.isFarAway || !this.#takesTurns ? Number.POSITIVE_INFINITY : 0;
+  }
+
+  /** Has a flow wait for a turn that has nothing to send yet, but could have. */
+  queue(connection: TcpConnection): void {
+    this.#holdBack(connection, this.#turn);
+  }
+
   /** A flow has sent all it had, or is gone. */
   relieved(connection: TcpConnection): void {
     if (!connection.isBacklogged) return;
@@ -132,6 +135,18 @@ export class LinkLoad {
   timedOut(connection: TcpConnection): void {
     connection.isFarAway = true;
     this.#leaves(connection);
+  }
+
+  /** Notes that a flow has more than it may send, and puts it in line, unless it has `most` frames in flight. */
+  #holdBack(connection: TcpConnection, most: number): void {
+    if (!connection.isBacklogged) {
+      connection.isBacklogged = true;
+      this.#backlogged++;
+    }
+    // One with more in flight has acknowledgments on their way, which bring it back here.
+    if (connection.isWaiting || connection.sent.segmentsInFlight >= most) return;
+    connection.isWaiting = true;
+    this.#waiting.push(connection);
   }
 
   get #takesTurns(): boolean {

@@ -334,6 +334,7 @@ export class Receiver {
     // A FIN is taken in though the window is closed; the window is not to become negative by it.
     if (sequenceBefore(connection.receiveEdge, connection.receiveNext)) connection.receiveEdge = connection.receiveNext;
     connection.acknowledgeNow = true;
+    connection.windowIsOver();
     // What was held beyond the end is not part of the stream.
     connection.outOfOrder.clear();
     connection.blocks?.clear();
@@ -414,7 +415,6 @@ export class Receiver {
       connection.recovery.acknowledged(connection, acknowledgment, advanced, options, isDuplicate, now);
       this.#options.reschedule(connection);
       this.#options.wake(connection);
-      if (advanced > 0) this.#tellWritable(connection);
     }
     // Only a segment that is newer than the last one that set the window may set it again (3.10.7.4, "Send Window"). One
     // that acknowledges more is newer in any case: its window counts from there.
@@ -467,13 +467,6 @@ export class Receiver {
       connection.smallerSegments = 0;
       this.#options.pathTooSmall(connection, connection.smallerSegmentSize);
     }
-  }
-
-  #tellWritable(connection: TcpConnection): void {
-    // Half a buffer of room is worth the owner's attention; less would have it woken for every acknowledgment.
-    if (!connection.writableWanted || connection.sendRoom < connection.sendLimit >> 1) return;
-    connection.writableWanted = false;
-    connection.handler?.writable(connection);
   }
 
   /** Moves on when our FIN has been acknowledged; false when that ends the connection. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { Random } from "../testing/random.ts";
-import { SendBuffer } from "./send-buffer.ts";
+import { SendBuffer, SendQueues } from "./send-buffer.ts";
 
 /** RFC 1071 word by word. */
 function referenceSum(bytes: number[]): number {
@@ -12,7 +12,7 @@ function referenceSum(bytes: number[]): number {
 test("holds what was appended and not released, in order, at any size", () => {
   for (let seed = 0; seed < 5; seed++) {
     const random = new Random(seed);
-    const buffer = new SendBuffer();
+    const buffer = new SendBuffer(new SendQueues());
     let model: number[] = [];
     for (let step = 0; step < 200; step++) {
       if (random.oneIn(2)) {
@@ -38,7 +38,7 @@ test("holds what was appended and not released, in order, at any size", () => {
 });
 
 test("takes a power of two of memory, and gives it back when it is empty", () => {
-  const buffer = new SendBuffer();
+  const buffer = new SendBuffer(new SendQueues());
   expect(buffer.capacity).toBe(0);
   buffer.append(new Uint8Array(1), 0, 1);
   expect(buffer.capacity).toBe(4096);
@@ -50,7 +50,7 @@ test("takes a power of two of memory, and gives it back when it is empty", () =>
 });
 
 test("forgets everything when it is cleared", () => {
-  const buffer = new SendBuffer();
+  const buffer = new SendBuffer(new SendQueues());
   buffer.append(Uint8Array.of(1, 2, 3), 0, 3);
   buffer.clear();
   buffer.clear();

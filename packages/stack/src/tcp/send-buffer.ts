@@ -8,6 +8,28 @@ export interface SendSpace {
   length: number;
 }
 
+/** So many flows may always have more queued than can leave at once. */
+const FEW_FLOWS = 16;
+/** What is queued of more flows stays in the processor's caches while it comes to no more than that, in bytes. */
+const CACHED_BYTES = 4 * 1024 * 1024;
+
+/**
+ * What the send buffers of a stack hold together.
+ *
+ * What is queued long before it can leave is out of the processor's caches by then, twice: it was written to memory, and is
+ * read from there. With a few flows that is no matter, as they are sent soon. With a thousand it is.
+ */
+export class SendQueues {
+  /** Bytes queued, sent or not, and the flows that they are of. */
+  bytes = 0;
+  flows = 0;
+
+  /** Whether owners may queue more than can leave at once. */
+  get mayReadAhead(): boolean {
+    return this.flows <= FEW_FLOWS || this.bytes < CACHED_BYTES;
+  }
+}
+
 /**
  * The bytes of a flow that are not acknowledged yet: a ring that grows with its content and costs nothing while empty.
  */
@@ -17,6 +39,14 @@ export class SendBuffer {
   #size = 0;
   #start = 0;
   #length = 0;
+  readonly #all: SendQueues;
+  /** Whether it is one of the flows of {@link SendQueues}. */
+  #isCounted = false;
+
+  /** @param all - those of the stack. */
+  constructor(all: SendQueues) {
+    this.#all = all;
+  }
 
   get length(): number {
     return this.#length;
@@ -34,7 +64,7 @@ export class SendBuffer {
     const first = Math.min(length, this.#size - at);
     copyBytes(bytes, offset, ring.bytes, ring.offset + at, first);
     if (first < length) copyBytes(bytes, offset + first, ring.bytes, ring.offset, length - first);
-    this.#length += length;
+    this.#added(length);
   }
 
   /**
@@ -51,7 +81,7 @@ export class SendBuffer {
 
   /** Adds `length` bytes that were put into the memory of {@link spaceFor}. */
   fill(length: number): void {
-    this.#length += length;
+    this.#added(length);
     if (this.#length === 0) this.clear();
   }
 
@@ -74,6 +104,7 @@ export class SendBuffer {
   /** Drops `length` bytes from the front. */
   release(length: number): void {
     this.#length -= length;
+    this.#all.bytes -= length;
     if (this.#length === 0) {
       this.clear();
       return;
@@ -87,7 +118,18 @@ export class SendBuffer {
     this.#ring = null;
     this.#size = 0;
     this.#start = 0;
+    if (this.#isCounted) this.#all.flows--;
+    this.#isCounted = false;
+    this.#all.bytes -= this.#length;
     this.#length = 0;
+  }
+
+  #added(length: number): void {
+    this.#length += length;
+    this.#all.bytes += length;
+    if (this.#isCounted || length === 0) return;
+    this.#isCounted = true;
+    this.#all.flows++;
   }
 
   /** The ring, grown if it has no room for `length` more bytes. */

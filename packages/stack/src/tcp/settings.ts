@@ -17,7 +17,7 @@ export interface TcpSettings {
   readonly timestamps: boolean;
   /** Whether selective acknowledgments (RFC 2018) are offered and accepted. */
   readonly selectiveAcknowledgments: boolean;
-  /** Frames that the peer's network card can hold: what may be in flight on the link at once. */
+  /** Frames that the peer's network card can hold: what may be in flight on the link at once, each way. */
   readonly receiveRing: number;
   /** Idle milliseconds after which the peer is asked whether it is still there (RFC 9293, 3.8.4); 0 for never. */
   readonly keepAliveIdle: number;

@@ -38,9 +38,11 @@ import { InitialSequenceNumbers, TimestampOffsets } from "./isn.ts";
 import { LinkLoad } from "./link-load.ts";
 import { nextMtu, PathMtuCache } from "./path-mtu.ts";
 import { PendingRequest, type RequestOwner } from "./pending-request.ts";
+import { ReceiveLoad } from "./receive-load.ts";
 import { Receiver } from "./receiver.ts";
 import { ResetSender } from "./reset-sender.ts";
 import { Delivery, SegmentRingPool } from "./retransmission-queue.ts";
+import { SendQueues } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
 import { Timeouts } from "./timeouts.ts";
 import { Transmitter } from "./transmitter.ts";
@@ -114,10 +116,15 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     this.#timestampOffsets = new TimestampOffsets(options.randomBytes);
     const { output, statistics, route, settings } = options;
     const load = new LinkLoad(settings.receiveRing);
+    const reschedule = (connection: TcpConnection) => this.reschedule(connection);
+    const windows = new ReceiveLoad(settings.receiveRing, reschedule);
+    const queues = new SendQueues();
     this.#shared = {
       segments: new SegmentRingPool(),
       delivery: new Delivery(),
       load,
+      windows,
+      queues,
       congestionBeforeHandshake: createCongestionControl(settings.congestionControl, DEFAULT_MSS),
       statistics,
       settings,
@@ -126,10 +133,9 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     const remove = (connection: TcpConnection, reason: CloseReason) => this.#remove(connection, reason);
     const wake = (connection: TcpConnection) => this.wake(connection);
     const abort = (connection: TcpConnection, reason: CloseReason) => this.abort(connection, reason);
-    this.#timeouts = new Timeouts({ wake, abort, remove }, settings, statistics);
-    const reschedule = (connection: TcpConnection) => this.reschedule(connection);
-    this.#transmitter = new Transmitter({ output, statistics, settings, load, route, reschedule });
-    this.#turns = new Turns(this.#transmitter, load, statistics);
+    this.#timeouts = new Timeouts({ wake, abort, remove }, settings, statistics, windows);
+    this.#transmitter = new Transmitter({ output, statistics, settings, load, queues, route, reschedule });
+    this.#turns = new Turns(this.#transmitter, load, windows, statistics);
     this.#resets = new ResetSender({ output, statistics, route });
     this.#receiver = new Receiver({
       statistics,

@@ -2,6 +2,7 @@ import { sequenceAdd } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { State, type TcpConnection } from "./connection.ts";
 import type { CloseReason } from "./flow.ts";
+import type { ReceiveLoad } from "./receive-load.ts";
 import type { TcpSettings } from "./settings.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -29,9 +30,11 @@ export class Timeouts {
   readonly #owner: TimeoutsOwner;
   readonly #settings: TcpSettings;
   readonly #statistics: StackStatistics;
+  readonly #windows: ReceiveLoad;
 
-  constructor(owner: TimeoutsOwner, settings: TcpSettings, statistics: StackStatistics) {
+  constructor(owner: TimeoutsOwner, settings: TcpSettings, statistics: StackStatistics, windows: ReceiveLoad) {
     this.#owner = owner;
+    this.#windows = windows;
     this.#settings = settings;
     this.#statistics = statistics;
   }
@@ -73,6 +76,11 @@ export class Timeouts {
     }
     if (connection.paceAt <= now) {
       connection.paceAt = NEVER;
+      this.#owner.wake(connection);
+    }
+    if (connection.windowAt <= now) {
+      connection.windowAt = NEVER;
+      this.#windows.expire(connection, now);
       this.#owner.wake(connection);
     }
     if (connection.keepAliveAt <= now) this.#keepAlive(connection, now);

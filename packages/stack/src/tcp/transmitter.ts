@@ -17,6 +17,7 @@ import {
 import { State, type TcpConnection, WINDOW_SHIFT } from "./connection.ts";
 import type { LinkLoad } from "./link-load.ts";
 import { MAXIMUM_RTO_MS } from "./round-trip.ts";
+import type { SendQueues } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
 
 /** How long an acknowledgment may wait for data to ride on (RFC 1122, 4.2.3.2 allows 500 ms; Linux's value). */
@@ -32,6 +33,7 @@ export interface TransmitterOptions {
   readonly statistics: StackStatistics;
   readonly settings: TcpSettings;
   readonly load: LinkLoad;
+  readonly queues: SendQueues;
   readonly route: (address: number) => Neighbor | null;
   /** Has the timer queue look at the connection's deadlines again. */
   readonly reschedule: (connection: TcpConnection) => void;
@@ -70,9 +72,39 @@ export class Transmitter {
     }
     if (connection.recovery.probe.isDue && !this.#sendLossProbe(connection, now)) return "blocked";
     if (connection.keepAliveDue && !this.#sendKeepAlive(connection)) return "blocked";
+    // After an idle timeout the congestion window is no longer known to fit (RFC 5681, 4.1).
+    if (connection.sent.isEmpty && now - connection.lastSentAt > connection.roundTrip.timeout) {
+      connection.congestion.restartAfterIdle(now);
+    }
+    if (connection.writableWanted && !this.#askOwner(connection)) return "done";
     const result = this.#sendData(connection, now);
     if (result !== "done") return result;
     return this.#sendAcknowledgment(connection, now);
+  }
+
+  /**
+   * Asks the owner for more to send, if there is room enough to be worth its attention.
+   *
+   * @returns false when the connection is gone upon that.
+   */
+  #askOwner(connection: TcpConnection): boolean {
+    const { load, queues } = this.#options;
+    if (queues.mayReadAhead) {
+      if (connection.sendRoom < connection.sendLimit >> 1) return true;
+    } else if (load.framesOf(connection) === 0) {
+      if (connection.unsent <= 0) load.queue(connection);
+      return true;
+    } else {
+      const window = Math.min(connection.sendWindow, connection.congestion.window);
+      const most = Math.min(connection.sendLimit, window, load.framesOf(connection) * connection.maximumSegment);
+      if (connection.sendable < most >> 1) return true;
+    }
+    connection.writableWanted = false;
+    // What it sends is looked at right after this.
+    connection.awake = true;
+    connection.handler?.writable(connection);
+    connection.awake = false;
+    return connection.state !== State.closed;
   }
 
   /** Sends a reset for a connection that is being aborted; lost when the link is full, which costs only time. */
@@ -111,12 +143,8 @@ export class Transmitter {
   }
 
   #sendData(connection: TcpConnection, now: number): TransmitResult {
-    const { sent, roundTrip, congestion, recovery } = connection;
-    // After an idle timeout the congestion window is no longer known to fit (RFC 5681, 4.1).
-    if (sent.isEmpty) {
-      if (now - connection.lastSentAt > roundTrip.timeout) congestion.restartAfterIdle(now);
-      if (connection.probeAt === NEVER) connection.stalledSince = now;
-    }
+    const { sent, recovery } = connection;
+    if (sent.isEmpty && connection.probeAt === NEVER) connection.stalledSince = now;
     connection.congestionLimited = false;
     const result = this.#sendWhatFits(connection, now);
     // Whatever keeps what is in flight from going on, a timer runs for it.
@@ -130,7 +158,8 @@ export class Transmitter {
 
   #sendWhatFits(connection: TcpConnection, now: number): TransmitResult {
     const { sent, recovery, congestion, sendBuffer } = connection;
-    let turn = TURN_BYTES;
+    let turn = TURN_BYTES - connection.turnBytes;
+    connection.turnBytes = 0;
     for (;;) {
       if (turn <= 0) return "more";
       if (sent.lostSegments > 0 && !recovery.prefersNewData) {
@@ -146,7 +175,7 @@ export class Transmitter {
       const finUnsent = connection.finQueued && unsent >= 0;
       if (unsent <= 0 && !finUnsent) {
         connection.probeAt = NEVER;
-        if (connection.isBacklogged) this.#options.load.relieved(connection);
+        if (!connection.isWaiting) this.#options.load.relieved(connection);
         return "done";
       }
       const room = connection.sendWindow - sequenceDistance(connection.sendNext, connection.sendUnacknowledged);
@@ -165,7 +194,11 @@ export class Transmitter {
       if (sent.isFull || !this.#isAdmitted(connection, now)) return "done";
       // PSH marks the end of what the application has given so far (RFC 9293, 3.9.1.2).
       const flags = ACK | (length > 0 && length === unsent ? PSH : 0) | (fin ? FIN : 0);
-      if (!this.#sendNew(connection, flags, length, offset, now)) return "blocked";
+      if (!this.#sendNew(connection, flags, length, offset, now)) {
+        // What the owner was asked for is sent before others are asked, while it is in the caches.
+        if (!this.#options.queues.mayReadAhead) connection.turnBytes = TURN_BYTES - turn;
+        return "blocked";
+      }
       turn -= length + 1;
     }
   }
@@ -373,7 +406,7 @@ export class Transmitter {
     if (segment < 0) return false;
     const { view } = output;
     const acknowledgment = (flags & ACK) !== 0 ? connection.receiveNext : 0;
-    const window = connection.advertiseWindow(syn ? 0 : connection.receiveShift);
+    const window = connection.advertiseWindow(syn ? 0 : connection.receiveShift, this.#now);
     writeTcpHeader(
       view,
       segment,

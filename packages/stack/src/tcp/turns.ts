@@ -1,18 +1,21 @@
 import type { StackStatistics } from "../statistics.ts";
 import type { TcpConnection } from "./connection.ts";
 import type { LinkLoad } from "./link-load.ts";
+import type { ReceiveLoad } from "./receive-load.ts";
 import type { Transmitter } from "./transmitter.ts";
 
 /** The connections that have something to send, and the order in which they do. */
 export class Turns {
   readonly #transmitter: Transmitter;
   readonly #load: LinkLoad;
+  readonly #windows: ReceiveLoad;
   readonly #statistics: StackStatistics;
   /** Connections with something to send, in the order in which they have their turns. */
   #awake: TcpConnection[] = [];
   #running: TcpConnection[] = [];
 
-  constructor(transmitter: Transmitter, load: LinkLoad, statistics: StackStatistics) {
+  constructor(transmitter: Transmitter, load: LinkLoad, windows: ReceiveLoad, statistics: StackStatistics) {
+    this.#windows = windows;
     this.#transmitter = transmitter;
     this.#load = load;
     this.#statistics = statistics;
@@ -32,11 +35,17 @@ export class Turns {
    */
   run(now: number): boolean {
     while (this.#runAwake(now)) {
+      const opened = this.#windows.next(now);
+      if (opened !== null) {
+        opened.acknowledgeNow = true;
+        this.#enqueue(opened);
+        continue;
+      }
       const connection = this.#load.nextTurn();
       if (connection === null) return true;
       const result = this.#transmitter.run(connection, now);
-      this.#load.endTurn(connection);
-      if (result !== "done") this.#enqueue(connection);
+      if (result === "done") this.#load.endTurn(connection);
+      else this.#enqueue(connection);
       if (result === "blocked") return false;
     }
     return false;
@@ -53,10 +62,13 @@ export class Turns {
         connection.awake = false;
         const sentBefore = this.#statistics.tcpSegmentsSent;
         const result = this.#transmitter.run(connection, now);
-        if (result === "done") continue;
+        if (result === "done") {
+          this.#load.endTurn(connection);
+          continue;
+        }
         if (result === "blocked") {
-          // Whoever sent goes on after the others, so that a link that takes little at a time is shared as well.
-          const hadTurn = this.#statistics.tcpSegmentsSent > sentBefore;
+          // Goes on with its turn: what its owner was asked for is warm. After it the others have theirs.
+          const hadTurn = this.#statistics.tcpSegmentsSent > sentBefore && connection.turnBytes === 0;
           if (!hadTurn) this.#enqueue(connection);
           for (let rest = index + 1; rest < running.length; rest++) this.#enqueue(running[rest]);
           if (hadTurn) this.#enqueue(connection);

@@ -177,7 +177,7 @@ describe("the window offered", () => {
   });
 
   test("grows with use when the owner keeps up, within the budget, and gives it back", () => {
-    const t = trace().established({ wscale: 7 });
+    const t = trace({ tcp: { receiveRing: 4096 } }).established({ wscale: 7 });
     const before = t.lan.stack.tcp.reservedBytes;
     let seq = 1;
     for (let round = 0; round < 700; round++) {

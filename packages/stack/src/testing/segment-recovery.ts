@@ -4,6 +4,8 @@ import type { SegmentPeer } from "./segment-peer.ts";
 
 /** Longer than any timeout of TCP, in milliseconds. */
 const PATIENCE_MS = 300_000;
+/** How long a window may stay closed because others are open that nobody makes use of, in milliseconds. */
+const OPENS_WITHIN_MS = 60;
 const MAX_TURNS = 5000;
 /** How often the stack has to ask a silent peer, to be sure that it does not stop to. */
 const SIGNS = 4;
@@ -65,6 +67,8 @@ function hearsLastWords(peer: SegmentPeer): boolean {
   const { connection, owner } = peer;
   if (connection === null || owner === null || !connection.outOfOrder.isEmpty || connection.finSeen) return true;
   const { receiveNext } = connection;
+  const askedAt = peer.lan.now;
+  while (connection.windowTurn?.isWaiting && peer.lan.now - askedAt <= OPENS_WITHIN_MS) peer.waitForDeadline();
   peer.sendInOrder(LAST_WORDS);
   if (connection.state === State.closed) return true;
   const taken = sequenceDistance(connection.receiveNext, receiveNext);
