@@ -51,6 +51,9 @@ const READINGS = 41;
 /** Operations between two readings, unless they allocate so much that a collection would be likely. */
 const OPERATIONS_PER_READING = 4096;
 const BYTES_PER_READING = 64 * 1024;
+/** So many looks, a millisecond apart, have to find the memory of buffers unchanged; after so many it is taken as it is. */
+const SAME_LOOKS = 5;
+const MOST_LOOKS = 200;
 
 /** What benchmarks returned ends up here: a store that the engine does not leave out, though nobody reads it. */
 let consumed = 0;
@@ -171,14 +174,19 @@ async function allocatedBy(benchmark: Benchmark, runs: number): Promise<Allocate
   return { heap: after.heapUsed - before.heapUsed, buffers: after.arrayBuffers - before.arrayBuffers };
 }
 
-/** The median of several readings: one with a collection in between is too low. */
-async function medianAllocation(benchmark: Benchmark, runs: number): Promise<Allocated> {
-  const readings: Allocated[] = [];
-  for (let reading = 0; reading < READINGS; reading++) readings.push(await allocatedBy(benchmark, runs));
-  return { heap: median(readings.map(({ heap }) => heap)), buffers: median(readings.map(({ buffers }) => buffers)) };
+/** Waits until the collector, which frees buffers in a thread of its own, has done with those of the runs before. */
+async function buffersAreSettled(): Promise<void> {
+  let same = 0;
+  let last = process.memoryUsage().arrayBuffers;
+  for (let look = 0; same < SAME_LOOKS && look < MOST_LOOKS; look++) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    const { arrayBuffers } = process.memoryUsage();
+    same = arrayBuffers === last ? same + 1 : 0;
+    last = arrayBuffers;
+  }
 }
 
-/** Bytes that one operation allocates. */
+/** Bytes that one operation allocates: the median of several readings, as one with a collection in between is too low. */
 async function measureAllocation(benchmark: Benchmark): Promise<Allocated> {
   const { operations } = benchmark;
   let runs = 1;
@@ -189,11 +197,18 @@ async function measureAllocation(benchmark: Benchmark): Promise<Allocated> {
       runs *= 2;
     }
   }
-  // The reading itself allocates too.
-  const none = await medianAllocation(benchmark, 0);
-  const some = await medianAllocation(benchmark, runs);
-  const perOperation = (bytes: number) => Math.max(0, bytes) / (runs * operations);
-  return { heap: perOperation(some.heap - none.heap), buffers: perOperation(some.buffers - none.buffers) };
+  await buffersAreSettled();
+  const heaps: number[] = [];
+  const buffers: number[] = [];
+  for (let reading = 0; reading < READINGS; reading++) {
+    // The reading itself allocates too.
+    const none = await allocatedBy(benchmark, 0);
+    const some = await allocatedBy(benchmark, runs);
+    heaps.push(some.heap - none.heap);
+    buffers.push(some.buffers - none.buffers);
+  }
+  const perOperation = (differences: number[]) => Math.max(0, median(differences)) / (runs * operations);
+  return { heap: perOperation(heaps), buffers: perOperation(buffers) };
 }
 
 /**

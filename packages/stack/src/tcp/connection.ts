@@ -337,6 +337,11 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     return this.state >= State.established && this.state <= State.timeWait;
   }
 
+  /** Whether the peer may still send data that the owner is to see. */
+  get canReceive(): boolean {
+    return this.state >= State.established && this.state <= State.finWait2;
+  }
+
   send(bytes: Uint8Array, offset: number, length: number): number {
     const taken = Math.min(length, this.sendRoom);
     if (taken < length) {

@@ -9,7 +9,7 @@ const SHARED_EIGHTHS = 7;
 /** A flow may have so many times as much in flight as is free: so flows that share the ring come to equal parts. */
 const SHARE_OF_FREE = 8;
 /** A round trip that no queue on the link itself explains, in milliseconds: the frames wait somewhere behind it. */
-const LONG_ROUND_TRIP_MS = 5;
+export const LONG_ROUND_TRIP_MS = 5;
 /** How much faster than a window per round trip a far-away flow may be, in slow start and after (as Linux has it). */
 const SLOW_START_GAIN = 2;
 const AVOIDANCE_GAIN = 1.2;

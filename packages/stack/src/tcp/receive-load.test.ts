@@ -90,6 +90,24 @@ describe("windows that are open together", () => {
     }
   });
 
+  test("count as well when the other direction has ended", () => {
+    const count = 40;
+    const senders = new Senders(count);
+    for (const [index, { flow }] of senders.peers.entries()) {
+      flow.shutdown();
+      // Every other one acknowledges the FIN, so that both states that this can be in take part.
+      if (index % 2 === 0) senders.peers[index].inject({ flags: "A", seq: senders.sent[index], ack: 2 });
+    }
+    senders.lan.flush();
+    senders.lan.all();
+    for (let round = 0; round < 5; round++) senders.round();
+    for (let round = 0; round < 20; round++) {
+      senders.round();
+      expect(senders.openTogether).toBeLessThanOrEqual(LIMIT + count * SEGMENT);
+    }
+    for (const sent of senders.sent) expect(sent).toBeGreaterThan(2 * INITIAL_BUFFER);
+  });
+
   test("are all that there is to take for one flow alone", () => {
     const senders = new Senders(1);
     for (let round = 0; round < 100; round++) senders.send(0, 20 * SEGMENT);

@@ -1,5 +1,6 @@
 import { type Sequence, sequenceDistance } from "../sequence.ts";
-import { State, type TcpConnection } from "./connection.ts";
+import type { TcpConnection } from "./connection.ts";
+import { LONG_ROUND_TRIP_MS } from "./link-load.ts";
 
 /** Bytes that a flow is offered at least, so that its peer can send a burst of the largest size that a Linux host makes. */
 const SMALLEST_GRANT = 64 * 1024;
@@ -11,8 +12,6 @@ const SMALLEST_LIMIT = 256 * 1024;
 const PATIENCE_MS = 20;
 /** The part of its window that a flow has to use in that time. */
 const USED_PART = 8;
-/** A round trip that no queue on the link itself explains, in milliseconds. */
-const LONG_ROUND_TRIP_MS = 5;
 
 /** What one flow has of the windows that are open together. */
 export class WindowTurn {
@@ -69,7 +68,7 @@ export class ReceiveLoad {
    * {@link next}.
    */
   open(connection: TcpConnection, wanted: number, now: number): number {
-    if (connection.roundTrip.lowest > LONG_ROUND_TRIP_MS || connection.state !== State.established) return wanted;
+    if (connection.roundTrip.lowest > LONG_ROUND_TRIP_MS || !connection.canReceive) return wanted;
     if (connection.largestReceived > this.#segment) this.#segment = connection.largestReceived;
     const turn = connection.windowTurn ?? new WindowTurn();
     connection.windowTurn = turn;
@@ -110,7 +109,7 @@ export class ReceiveLoad {
       const turn = connection.windowTurn;
       const open = sequenceDistance(connection.receiveEdge, connection.receiveNext);
       const room = connection.receiveLimit - connection.unconsumed - open;
-      const isOver = turn === null || connection.state !== State.established || connection.finSeen;
+      const isOver = turn === null || !connection.canReceive || connection.finSeen;
       if (isOver || room < this.#segment) {
         this.#leaveLine(now);
         continue;

@@ -259,7 +259,7 @@ export class Receiver {
     dataLength: number,
     fin: boolean,
   ): void {
-    if (!canReceive(connection)) return;
+    if (!connection.canReceive) return;
     if (fin) {
       // Even ahead of a gap, which the acknowledgment then tells of.
       connection.acknowledgeNow = true;
@@ -272,7 +272,7 @@ export class Receiver {
       if (dataLength > 0) this.#deliver(connection, bytes, data, dataLength);
       if (!connection.outOfOrder.isEmpty) this.#drain(connection, dataLength > 0);
     }
-    if (connection.finSeen && connection.receiveNext === connection.finSequence && canReceive(connection)) {
+    if (connection.finSeen && connection.receiveNext === connection.finSequence && connection.canReceive) {
       this.#receiveFin(connection);
     }
   }
@@ -307,7 +307,7 @@ export class Receiver {
     if (isNews) connection.acknowledgeNow = true;
     for (;;) {
       const held = connection.outOfOrder.take(connection.receiveNext);
-      if (held === null || !canReceive(connection)) break;
+      if (held === null || !connection.canReceive) break;
       this.#deliver(connection, held, 0, held.length);
       connection.acknowledgeNow = true;
     }
@@ -578,9 +578,4 @@ function acknowledgesSyn(connection: TcpConnection, acknowledgment: Sequence): b
 /** A look at the state that the compiler does not take for the one set before a handler ran. */
 function isClosed(connection: TcpConnection): boolean {
   return connection.state === State.closed;
-}
-
-/** Whether the peer may still send data that its owner is to see. */
-function canReceive(connection: TcpConnection): boolean {
-  return connection.state >= State.established && connection.state <= State.finWait2;
 }

@@ -15,9 +15,9 @@ export class Turns {
   #running: TcpConnection[] = [];
 
   constructor(transmitter: Transmitter, load: LinkLoad, windows: ReceiveLoad, statistics: StackStatistics) {
-    this.#windows = windows;
     this.#transmitter = transmitter;
     this.#load = load;
+    this.#windows = windows;
     this.#statistics = statistics;
   }
 
@@ -67,7 +67,8 @@ export class Turns {
           continue;
         }
         if (result === "blocked") {
-          // Goes on with its turn: what its owner was asked for is warm. After it the others have theirs.
+          // A turn that the link cut short goes on first: its bytes, just read from its owner, are still in the caches. So
+          // does one that has sent nothing yet. Who has had all of its turn goes last.
           const hadTurn = this.#statistics.tcpSegmentsSent > sentBefore && connection.turnBytes === 0;
           if (!hadTurn) this.#enqueue(connection);
           for (let rest = index + 1; rest < running.length; rest++) this.#enqueue(running[rest]);
