@@ -4,7 +4,6 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
-import { findCommand, isRoot } from "../test/vm/host-packages.ts";
 import { type Arguments, type Choice, readArguments, type Showing, USAGE } from "./harness/arguments.ts";
 import { compare } from "./harness/comparison.ts";
 import { compileRig, LoadGenerator } from "./harness/load.ts";
@@ -12,7 +11,7 @@ import { describeMachine } from "./harness/machine.ts";
 import { cellTitles, MEASURES } from "./harness/measures.ts";
 import { Progress } from "./harness/progress.ts";
 import { markdownReport, plainReport, type Report } from "./harness/report.ts";
-import { becomeHost, runInSandbox, sandboxFolder } from "./harness/sandbox.ts";
+import { becomeHost, obstacle, runInSandbox, sandboxFolder } from "./harness/sandbox.ts";
 import { runSession } from "./harness/session.ts";
 import { plainTable } from "./harness/table.ts";
 import { PEER_KINDS, peersOf } from "./peers/all.ts";
@@ -22,15 +21,6 @@ const DNS_PORT = 53;
 
 function choice(): Choice {
   return { peers: PEER_KINDS.flatMap((kind) => peersOf(kind)), known: PEER_KINDS.map(({ name }) => name) };
-}
-
-/** Why this machine cannot run the benchmark, if so. */
-function obstacle(): string | undefined {
-  if (process.platform !== "linux") return `it needs Linux; this is ${process.platform}`;
-  if (!isRoot()) return "it makes network namespaces, which takes root; run: sudo npm run bench";
-  const missing = ["unshare", "ip", "mount", "cc"].filter((command) => findCommand(command) === undefined);
-  if (missing.length === 0) return undefined;
-  return `missing here: ${missing.join(", ")}; run: apt-get install util-linux mount iproute2 gcc libc6-dev`;
 }
 
 function listing({ peers, known }: Choice): string {

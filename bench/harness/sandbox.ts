@@ -2,11 +2,21 @@ import { spawn } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
+import { findCommand, isRoot } from "../../test/vm/host-packages.ts";
 import { finish } from "./programs.ts";
 
 /** Names the temporary folder, for the process inside. */
 const FOLDER = "HOSTD_BENCH_FOLDER";
 const PREFIX = "hostd-bench-";
+
+/** Why this machine cannot have a sandbox, if so. */
+export function obstacle(): string | undefined {
+  if (process.platform !== "linux") return `it needs Linux; this is ${process.platform}`;
+  if (!isRoot()) return "it makes network namespaces, which takes root; run: sudo npm run bench";
+  const missing = ["unshare", "ip", "mount", "cc"].filter((command) => findCommand(command) === undefined);
+  if (missing.length === 0) return undefined;
+  return `missing here: ${missing.join(", ")}; run: apt-get install util-linux mount iproute2 gcc libc6-dev`;
+}
 
 /**
  * The folder of the sandbox that this process runs in.

@@ -1,9 +1,9 @@
 import { isIP } from "node:net";
+import { PolledFile } from "@hostd/host";
 import { formatIpv4, type Ipv4 } from "@hostd/stack";
 import type { Answer } from "dns-packet";
 import type { DnsLogger } from "../logger.ts";
 import { Class, type Query, Rcode, Type } from "../message.ts";
-import { PolledFile } from "../policy/polled-file.ts";
 import { buildResponse } from "../response.ts";
 import { canonicalAddress, reverseAddress } from "../zones/reverse-names.ts";
 import type { HostNames } from "./host-names.ts";
@@ -13,8 +13,8 @@ export const HOSTS_PATH = "/etc/hosts";
 
 /** How long an answer may be kept, in seconds: short, because the file may change. */
 const TTL = 10;
-/** The largest file that is read, in characters. Lists that block names have some megabytes. */
-const MAX_LENGTH = 32 * 1024 * 1024;
+/** The largest file that is read, in bytes. Lists that block names have some megabytes. */
+const MAX_SIZE = 32 * 1024 * 1024;
 /** The most addresses of one name and family; more are left out. */
 const MAX_ADDRESSES = 64;
 /** What the usual systems write beside `localhost`, in any of its forms. */
@@ -86,7 +86,7 @@ export class HostsFile implements HostNames {
   #table = EMPTY;
 
   constructor({ path = HOSTS_PATH, host, logger, now = () => performance.now() }: HostsFileOptions) {
-    this.#file = new PolledFile(path, now);
+    this.#file = new PolledFile(path, now, { maxSize: MAX_SIZE });
     this.#host = formatIpv4(host);
     this.#logger = logger;
   }
@@ -129,11 +129,6 @@ export class HostsFile implements HostNames {
     if (state.kind === "unreadable") {
       if (state.isMissing) this.#table = EMPTY;
       else this.#logger?.warn({ path, reason: state.reason }, "cannot read the hosts file");
-      return;
-    }
-    if (state.text.length > MAX_LENGTH) {
-      this.#table = EMPTY;
-      this.#logger?.warn({ path, length: state.text.length, allowed: MAX_LENGTH }, "the hosts file is too large");
       return;
     }
     this.#table = parseHosts(state.text, this.#host);

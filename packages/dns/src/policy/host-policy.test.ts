@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { RunCommand } from "@hostd/host";
 import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { formatServerAddress } from "../server-address.ts";
-import type { RunCommand } from "./command.ts";
 import { type HostPolicyOptions, hostPolicy } from "./host-policy.ts";
 import type { PolicySource } from "./policy.ts";
 
@@ -33,7 +33,7 @@ function addResolved() {
 }
 
 /** An answer of busctl: a server for every name, and one of a link with a domain. */
-const busctl: RunCommand = async (_program, args) => {
+const busctl: RunCommand = async ({ args }) => {
   const servers = [
     [0, 2, [192, 0, 2, 1], 0, ""],
     [7, 2, [192, 0, 2, 7], 0, ""],
@@ -248,7 +248,7 @@ test("leaves everything as it is where none of the servers is ours", () => {
 test("ends what is under way when it is closed, and keeps the last policy", async () => {
   write("etc/resolv.conf", "nameserver 192.0.2.9\n");
   let ended: AbortSignal | undefined;
-  run.mockImplementation((_program, _args, signal) => {
+  run.mockImplementation((_command, signal) => {
     ended = signal;
     return new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(new Error("stopped"))));
   });

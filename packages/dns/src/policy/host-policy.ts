@@ -1,12 +1,11 @@
 /** Which source knows the name servers of this host. */
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { PolledFile, type RunCommand } from "@hostd/host";
 import type { DnsLogger } from "../logger.ts";
 import { formatServerAddress } from "../server-address.ts";
 import { canonicalAddress } from "../zones/reverse-names.ts";
-import type { RunCommand } from "./command.ts";
 import { type Policy, type PolicySource, RouteTable } from "./policy.ts";
-import { PolledFile } from "./polled-file.ts";
 import { RESOLV_CONF_PATH } from "./resolv-conf.ts";
 import { ResolvConfFile } from "./resolv-conf-file.ts";
 import { Scutil } from "./scutil.ts";

@@ -1,7 +1,7 @@
+import { PolledFile } from "@hostd/host";
 import type { DnsLogger } from "../logger.ts";
 import { formatServerAddress } from "../server-address.ts";
 import { type Policy, type PolicySource, RouteTable, type ServerSet } from "./policy.ts";
-import { PolledFile } from "./polled-file.ts";
 import { parseResolvConf, RESOLV_CONF_PATH } from "./resolv-conf.ts";
 
 export interface ResolvConfFileOptions {

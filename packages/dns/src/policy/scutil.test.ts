@@ -328,7 +328,10 @@ describe("Scutil", () => {
     const scutil = open();
     expect(scutil.current()).toBeNull();
     for (time = 0; time < 10_000; time += 500) scutil.current();
-    expect(run).toHaveBeenCalledExactlyOnceWith("/usr/sbin/scutil", ["--dns"], expect.any(AbortSignal));
+    expect(run).toHaveBeenCalledExactlyOnceWith(
+      { program: "/usr/sbin/scutil", args: ["--dns"] },
+      expect.any(AbortSignal),
+    );
     const first = await askAt(scutil, time, WIFI);
     expect(first?.search).toEqual(["home.example"]);
     expect((await askAt(scutil, time + 1000, SPLIT_TUNNEL))?.search).toEqual(["corp.example", "home.example"]);

@@ -1,8 +1,8 @@
+import { hostCommands, type RunCommand } from "@hostd/host";
 /** The name servers of a macOS host, as `scutil --dns` lists them (scutil(8)). */
 import type { DnsLogger } from "../logger.ts";
 import { formatServerAddress, parseServerAddress, type ServerAddress } from "../server-address.ts";
 import { BackgroundReader } from "./background-reader.ts";
-import { type RunCommand, runCommand } from "./command.ts";
 import { type Policy, type Route, RouteTable } from "./policy.ts";
 import { isDomain } from "./resolv-conf.ts";
 import { unlessChanged } from "./same-policy.ts";
@@ -166,7 +166,7 @@ export class Scutil {
   #policy: Policy | null = null;
   #problems = "";
 
-  constructor({ logger, now = () => performance.now(), run = runCommand }: ScutilOptions = {}) {
+  constructor({ logger, now = () => performance.now(), run = hostCommands().run }: ScutilOptions = {}) {
     this.#run = run;
     this.#logger = logger;
     this.#reader = new BackgroundReader({
@@ -193,7 +193,7 @@ export class Scutil {
   }
 
   async #read(signal: AbortSignal): Promise<Policy> {
-    const { policy, problems } = parseScutilDns(await this.#run(SCUTIL, ["--dns"], signal));
+    const { policy, problems } = parseScutilDns(await this.#run({ program: SCUTIL, args: ["--dns"] }, signal));
     const text = problems.join("; ");
     if (text !== "" && text !== this.#problems)
       this.#logger?.warn({ problems }, "scutil --dns lists what cannot be used");

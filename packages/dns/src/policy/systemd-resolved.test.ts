@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { RunCommand } from "@hostd/host";
 import { beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import { formatServerAddress } from "../server-address.ts";
-import type { RunCommand } from "./command.ts";
 import { isStub, type ResolvedState, SystemdResolved } from "./systemd-resolved.ts";
 
 const MANAGER_PATH = "/org/freedesktop/resolve1";
@@ -16,7 +16,7 @@ let addresses: string[];
 let isRunning: boolean;
 /** The answers of busctl by the object; an error is thrown. */
 let objects: Map<string, unknown>;
-const run = vi.fn<RunCommand>(async (_program, args) => {
+const run = vi.fn<RunCommand>(async ({ args }) => {
   const object = args[args.indexOf("call") + 2];
   if (args.includes("NameHasOwner")) return JSON.stringify({ type: "b", data: [isRunning] });
   const properties = objects.get(object);
@@ -116,7 +116,7 @@ test("asks busctl for the links when nobody listens at the stub", async () => {
   expect(state).toMatchObject({ kind: "links", policy: { search: ["corp.example"] } });
   const start = ["--system", "--json=short", "--auto-start=no", "call", "org.freedesktop.resolve1"];
   const get = ["org.freedesktop.DBus.Properties", "GetAll", "s"];
-  expect(run.mock.calls.map(([program, args]) => [program, ...args])).toEqual([
+  expect(run.mock.calls.map(([{ program, args }]) => [program, ...args])).toEqual([
     ["busctl", ...start, MANAGER_PATH, ...get, "org.freedesktop.resolve1.Manager"],
     ["busctl", ...start, `${MANAGER_PATH}/link/_312`, ...get, "org.freedesktop.resolve1.Link"],
   ]);

@@ -5,12 +5,12 @@ import { readFileSync, statSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { hostCommands, type RunCommand } from "@hostd/host";
 import type { DnsLogger } from "../logger.ts";
 import { ID_COUNT, isAnswerTo, setMessageId, Type } from "../message.ts";
 import { newQuery } from "../query.ts";
 import type { ServerAddress } from "../server-address.ts";
 import { BackgroundReader } from "./background-reader.ts";
-import { type RunCommand, runCommand } from "./command.ts";
 import type { Policy } from "./policy.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
 import { ResolvConfFile } from "./resolv-conf-file.ts";
@@ -78,7 +78,7 @@ export class SystemdResolved {
   #policy: Policy | null = null;
 
   constructor(options: SystemdResolvedOptions = {}) {
-    const { folder = RESOLVED_FOLDER, logger, now = () => performance.now(), run = runCommand } = options;
+    const { folder = RESOLVED_FOLDER, logger, now = () => performance.now(), run = hostCommands().run } = options;
     this.#folder = folder;
     this.#run = run;
     this.#options = options;
@@ -158,7 +158,10 @@ export class SystemdResolved {
 
   #call(args: readonly string[], signal: AbortSignal): Promise<string> {
     // It is not for us to start it.
-    return this.#run("busctl", ["--system", "--json=short", "--auto-start=no", "call", ...args], signal);
+    return this.#run(
+      { program: "busctl", args: ["--system", "--json=short", "--auto-start=no", "call", ...args] },
+      signal,
+    );
   }
 }
 

@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { CommandError } from "@hostd/host";
 import { describe, expect, test } from "vitest";
 import { makeFolder } from "../../../streams/src/testing/peer.ts";
 import { GNOME_PROGRAM, hasSessionBus, parseGnomeProxy } from "./gnome.ts";
-import { CommandError } from "./host-commands.ts";
 
 /** What gsettings 2.74 writes about a desktop as it is set up. */
 const NONE = `org.gnome.system.proxy autoconfig-url ''

@@ -1,8 +1,8 @@
+import type { HostCommands } from "@hostd/host";
 import type { Clock, Logger } from "@hostd/streams";
 import { formatProxy } from "../route.ts";
 import type { UpstreamSetting } from "../settings/proxy-url.ts";
 import { readEnvironment } from "./environment.ts";
-import type { HostCommands } from "./host-commands.ts";
 import { ProblemList } from "./problem-list.ts";
 import { directSettings, formatPacUrl, NOTHING, type ProxySettings, type SourceReading } from "./proxy-settings.ts";
 import { type SystemProgram, SystemSettings } from "./system-settings.ts";

@@ -1,9 +1,9 @@
+import { CommandError } from "@hostd/host";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeClock } from "../../../streams/src/testing/fake-clock.ts";
 import { settle } from "../../../streams/src/testing/peer.ts";
 import { RecordingLogger } from "../../../streams/src/testing/recording-logger.ts";
 import { PlayedCommands } from "../testing/played-commands.ts";
-import { CommandError } from "./host-commands.ts";
 import { directSettings } from "./proxy-settings.ts";
 import { type SystemProgram, SystemSettings } from "./system-settings.ts";
 

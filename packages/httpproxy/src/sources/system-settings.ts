@@ -1,5 +1,5 @@
+import { CommandError, type HostCommand, type HostCommands, hostCommands } from "@hostd/host";
 import { after, type Clock, type Logger } from "@hostd/streams";
-import { CommandError, type HostCommand, type HostCommands, hostCommands } from "./host-commands.ts";
 import { NOTHING, type SourceReading } from "./proxy-settings.ts";
 
 /** How often they are read when nothing tells of changes, in milliseconds. */

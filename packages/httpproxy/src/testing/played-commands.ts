@@ -1,4 +1,4 @@
-import type { FollowHandlers, HostCommand, HostCommands } from "../sources/host-commands.ts";
+import type { FollowHandlers, HostCommand, HostCommands } from "@hostd/host";
 
 /** A program that is followed, which a test plays. */
 export interface PlayedWatcher extends FollowHandlers {

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
-import { EventLog } from "../../../streams/src/testing/event-log.ts";
-import { cleanUp, makeFolder } from "../../../streams/src/testing/peer.ts";
+import { EventLog } from "../../streams/src/testing/event-log.ts";
+import { cleanUp, makeFolder } from "../../streams/src/testing/peer.ts";
 import { type CommandError, type HostCommand, hostCommands } from "./host-commands.ts";
 
 const { signal } = new AbortController();

@@ -15,14 +15,17 @@ export interface FollowHandlers {
   onEnd(reason: string): void;
 }
 
+/**
+ * Runs a program to its end and gives what it wrote. One that hangs or writes without end is killed.
+ *
+ * @param signal - ends it.
+ * @throws {CommandError} which says what went wrong.
+ */
+export type RunCommand = (command: HostCommand, signal: AbortSignal) => Promise<string>;
+
 /** Runs programs of the host. */
 export interface HostCommands {
-  /**
-   * Runs a program to its end and gives what it wrote. One that hangs or writes without end is killed.
-   *
-   * @throws {CommandError} which says what went wrong.
-   */
-  run(command: HostCommand, signal: AbortSignal): Promise<string>;
+  readonly run: RunCommand;
   /**
    * Has a program run that writes when something has changed. Handlers are called in a later turn.
    *

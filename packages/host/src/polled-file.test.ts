@@ -1,4 +1,17 @@
-import { chmodSync, mkdirSync, mkdtempSync, renameSync, rmSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, expect, onTestFinished, test } from "vitest";
@@ -10,7 +23,7 @@ let time: number;
 let file: PolledFile;
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "hostd-dns-"));
+  folder = mkdtempSync(join(tmpdir(), "hostd-host-"));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   path = join(folder, "file");
   time = 0;
@@ -71,11 +84,31 @@ test("gives the same file again when it was away in between", () => {
   expect(file.changed()).toEqual({ kind: "text", text: "one" });
 });
 
-test("tells a file that cannot be read from one that is not there", () => {
+test("tells what is no file from one that is not there, and does not wait for a pipe", () => {
   mkdirSync(path);
-  expect(file.changed()).toEqual({ kind: "unreadable", reason: expect.stringContaining("EISDIR"), isMissing: false });
+  expect(file.changed()).toEqual({ kind: "unreadable", reason: "it is no file", isMissing: false });
   time = 1000;
   expect(file.changed()).toBeNull();
+  rmdirSync(path);
+  execFileSync("mkfifo", [path]);
+  time = 2000;
+  expect(file.changed()).toEqual({ kind: "unreadable", reason: "it is no file", isMissing: false });
+});
+
+test("does not read a file that is too long", () => {
+  writeFileSync(path, "");
+  truncateSync(path, 1024 * 1024);
+  expect(file.changed()).toMatchObject({ kind: "text" });
+  truncateSync(path, 1024 * 1024 + 1);
+  time = 1000;
+  const reason = "it is longer than 1048576 bytes";
+  expect(file.changed()).toEqual({ kind: "unreadable", reason, isMissing: false });
+  expect(new PolledFile(path, () => time, { maxSize: 2 * 1024 * 1024 }).changed()).toMatchObject({ kind: "text" });
+});
+
+test("tells a file that cannot be read from one that is not there", () => {
+  symlinkSync("file", path);
+  expect(file.changed()).toEqual({ kind: "unreadable", reason: expect.stringContaining("ELOOP"), isMissing: false });
 });
 
 test("sees that only the permissions have changed", () => {
