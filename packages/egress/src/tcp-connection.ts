@@ -1,5 +1,5 @@
 import type { Socket, TcpNetConnectOpts } from "node:net";
-import type { RejectReason, TcpRequest } from "@hostd/stack";
+import type { ListEntry, RejectReason, TcpRequest } from "@hostd/stack";
 import { Relay, type RelayOwner, type RelayPool, type RelaySocketOptions } from "@hostd/streams";
 
 /** How the host side is connected: `net.connect`, whose types lack the buffer size that its documentation has. */
@@ -31,6 +31,8 @@ interface Attempt {
 
 /** One TCP connection of a guest, from its SYN on: connects a host socket, and then relays between the two. */
 export class TcpConnection implements RelayOwner {
+  /** Its place among those of its owner, who sets it. */
+  place: ListEntry<TcpConnection> | null = null;
   readonly #owner: ConnectionOwner;
   readonly #relay: Relay;
   #attempt: Attempt | null;

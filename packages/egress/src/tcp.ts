@@ -1,5 +1,5 @@
 import { connect, type Socket } from "node:net";
-import { formatIpv4, type RejectReason, type TcpRequest } from "@hostd/stack";
+import { formatIpv4, LinkedList, type RejectReason, type TcpRequest } from "@hostd/stack";
 import { type FailureLog, RelayPool } from "@hostd/streams";
 import { classifyDestination, type DestinationConfig, type RejectedDestination } from "./destination.ts";
 import { type ConnectionOwner, type ConnectOptions, TcpConnection } from "./tcp-connection.ts";
@@ -84,8 +84,8 @@ export class TcpEgress implements ConnectionOwner {
   readonly #maxConnections: number;
   readonly #statistics = new TcpEgressStatistics();
   /** Requests that wait for the host, oldest first. */
-  readonly #pending = new Set<TcpConnection>();
-  readonly #open = new Set<TcpConnection>();
+  readonly #pending = new LinkedList<TcpConnection>();
+  readonly #open = new LinkedList<TcpConnection>();
   /** Sockets whose 'close' has not come yet. */
   #sockets = 0;
   #closing: (() => void) | null = null;
@@ -121,7 +121,7 @@ export class TcpEgress implements ConnectionOwner {
     // A service may listen on either loopback address; both are "localhost" to its user.
     const candidates = destination.kind === "host-loopback" ? ["127.0.0.1", "::1"] : [formatIpv4(destination.address)];
     const connection = new TcpConnection(this, request, candidates);
-    this.#pending.add(connection);
+    connection.place = this.#pending.add(connection);
     connection.connect();
   }
 
@@ -151,16 +151,13 @@ export class TcpEgress implements ConnectionOwner {
   }
 
   #dropOldestPending(): void {
-    for (const oldest of this.#pending) {
-      this.#statistics.droppedPending++;
-      this.#options.failures.warn(
-        "tcp-pending",
-        { limit: this.#maxPending },
-        "too many of a guest's connections wait for an answer of the host; the oldest are dropped",
-      );
-      oldest.abandon("silent");
-      return;
-    }
+    this.#statistics.droppedPending++;
+    this.#options.failures.warn(
+      "tcp-pending",
+      { limit: this.#maxPending },
+      "too many of a guest's connections wait for an answer of the host; the oldest are dropped",
+    );
+    this.#pending.first?.abandon("silent");
   }
 
   connectSocket(options: ConnectOptions): Socket {
@@ -175,8 +172,8 @@ export class TcpEgress implements ConnectionOwner {
   }
 
   opened(connection: TcpConnection): void {
-    this.#pending.delete(connection);
-    this.#open.add(connection);
+    connection.place?.leave();
+    connection.place = this.#open.add(connection);
     this.#statistics.connected++;
   }
 
@@ -202,7 +199,7 @@ export class TcpEgress implements ConnectionOwner {
   }
 
   ended(connection: TcpConnection): void {
-    this.#pending.delete(connection);
-    this.#open.delete(connection);
+    connection.place?.leave();
+    connection.place = null;
   }
 }

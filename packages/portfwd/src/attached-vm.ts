@@ -1,4 +1,4 @@
-import type { FourTuple, Ipv4, TcpFlow, TcpHandler, UdpHandler } from "@hostd/stack";
+import { type FourTuple, type Ipv4, LinkedList, type TcpFlow, type TcpHandler, type UdpHandler } from "@hostd/stack";
 import { RelayPool } from "@hostd/streams";
 
 /** What forwards need of a VM. */
@@ -62,7 +62,7 @@ export interface AttachedVmOptions {
 export class AttachedVm {
   readonly vm: ForwardVm;
   readonly relays: RelayPool;
-  readonly connections = new Set<VmConnection>();
+  readonly connections = new LinkedList<VmConnection>();
   readonly #options: AttachedVmOptions;
   #isDetached = false;
 

@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import type { Ipv4, UdpDatagram } from "@hostd/stack";
+import type { Ipv4, ListEntry, UdpDatagram } from "@hostd/stack";
 import type { IdleEntry } from "@hostd/streams";
 import type { AttachedVm, VmConnection } from "./attached-vm.ts";
 
@@ -43,6 +43,8 @@ export class DatagramFlow implements IdleEntry<string>, VmConnection {
   bytesFromGuest = 0;
   bytesToGuest = 0;
   readonly attached: AttachedVm;
+  /** Its place in the VM's connections, which its owner sets. */
+  inVm: ListEntry<VmConnection> | null = null;
   readonly client: DatagramFlowEnds["client"];
   readonly source: Ipv4;
   readonly target: DatagramFlowEnds["target"];

@@ -187,7 +187,7 @@ export class DatagramForward implements Forward, DatagramFlowOwner {
       return null;
     }
     this.#flows.add(flow);
-    attached.connections.add(flow);
+    flow.inVm = attached.connections.add(flow);
     return flow;
   }
 
@@ -196,7 +196,7 @@ export class DatagramForward implements Forward, DatagramFlowOwner {
     if (reason === "idle") this.#statistics.expired++;
     if (reason === "evicted") this.#statistics.evicted++;
     flow.close();
-    flow.attached.connections.delete(flow);
+    flow.inVm?.leave();
   }
 
   #failed(action: "send" | "receive", error: NodeJS.ErrnoException): void {

@@ -1,10 +1,15 @@
-import type { CloseReason } from "@hostd/stack";
+import type { CloseReason, ListEntry } from "@hostd/stack";
 import type { AttachedVm, VmConnection } from "./attached-vm.ts";
+import type { WaitingClient } from "./waiting-clients.ts";
 
 /** A client of the host and its connection into the guest. */
 export interface GuestConnection extends VmConnection {
   /** The VM that it leads to. */
   readonly attached: AttachedVm;
+  /** Its client as it was accepted, while the guest has not answered. This and what follows is the forward's. */
+  waiting: WaitingClient | null;
+  inForward: ListEntry<GuestConnection> | null;
+  inVm: ListEntry<VmConnection> | null;
 }
 
 /** What a connection tells the forward that accepted its client. */

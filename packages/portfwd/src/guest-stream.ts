@@ -18,9 +18,8 @@ export async function openGuestStream(attached: AttachedVm, tuple: FourTuple): P
   stream.bind(flow);
   // It may be silent for days, as events of an engine are; a VM that was reset is to be noticed all the same.
   flow.setKeepAlive(KEEP_ALIVE_TIME);
-  const connection = { reset: () => void stream.destroy() };
-  attached.connections.add(connection);
-  stream.once("close", () => attached.connections.delete(connection));
+  const place = attached.connections.add({ reset: () => void stream.destroy() });
+  stream.once("close", () => place.leave());
   await once(stream, "connect");
   return stream;
 }

@@ -1,9 +1,10 @@
 import type { Socket } from "node:net";
 import { adoptSocket } from "@hostd/native";
-import type { CloseReason, FourTuple, TcpFlow } from "@hostd/stack";
+import type { CloseReason, FourTuple, ListEntry, TcpFlow } from "@hostd/stack";
 import { Relay, type RelayOwner } from "@hostd/streams";
-import type { AttachedVm } from "./attached-vm.ts";
+import type { AttachedVm, VmConnection } from "./attached-vm.ts";
 import type { ConnectionOwner, GuestConnection } from "./guest-connection.ts";
+import type { WaitingClient } from "./waiting-clients.ts";
 
 /**
  * A client of the host and its TCP connection into the guest. The kernel has completed the client's handshake, so a
@@ -12,6 +13,9 @@ import type { ConnectionOwner, GuestConnection } from "./guest-connection.ts";
  */
 export class RelayedConnection implements GuestConnection, RelayOwner {
   readonly attached: AttachedVm;
+  waiting: WaitingClient | null = null;
+  inForward: ListEntry<GuestConnection> | null = null;
+  inVm: ListEntry<VmConnection> | null = null;
   readonly #owner: ConnectionOwner;
   readonly #accepted: Socket;
   readonly #relay: Relay;

@@ -69,12 +69,12 @@ async function start({ accept = overTcp, path = SOCKET, clock = new FakeClock() 
     },
     ended: (ended: unknown, reason: CloseReason) => {
       expect(ended).toBe(connection);
-      attached.connections.delete(connection);
+      connection.inVm?.leave();
       told.push(reason);
     },
   };
   const connection = new SocketConnection(owner, attached, accepted, tunnels);
-  attached.connections.add(connection);
+  connection.inVm = attached.connections.add(connection);
   const begin = () => connection.connect(guest.target({ path }));
   return { guest, attached, tunnels, channels, client, accepted, connection, told, begin };
 }
@@ -316,7 +316,7 @@ describe("a stream that does not open", () => {
     all.guest.answers = false;
     all.begin();
     await all.guest.requests.take(1);
-    all.attached.connections.delete(all.connection);
+    all.connection.inVm?.leave();
     all.attached.detach();
     await expectEnd(all, "detached");
   });

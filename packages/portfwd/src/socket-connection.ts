@@ -1,16 +1,20 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { resetSocket } from "@hostd/native";
-import type { CloseReason } from "@hostd/stack";
-import type { AttachedVm } from "./attached-vm.ts";
+import type { CloseReason, ListEntry } from "@hostd/stack";
+import type { AttachedVm, VmConnection } from "./attached-vm.ts";
 import type { GuestSocket } from "./forward-rule.ts";
 import type { ConnectionOwner, GuestConnection } from "./guest-connection.ts";
 import type { SshTunnels } from "./ssh-tunnels.ts";
 import { TunnelError } from "./tunnel-error.ts";
+import type { WaitingClient } from "./waiting-clients.ts";
 
 /** A client of the host and its stream to a Unix socket in the guest. */
 export class SocketConnection implements GuestConnection {
   readonly attached: AttachedVm;
+  waiting: WaitingClient | null = null;
+  inForward: ListEntry<GuestConnection> | null = null;
+  inVm: ListEntry<VmConnection> | null = null;
   readonly #owner: ConnectionOwner;
   readonly #accepted: Socket;
   readonly #tunnels: SshTunnels;

@@ -1,3 +1,4 @@
+import type { ListEntry } from "@hostd/stack";
 import { after } from "@hostd/streams";
 import type { AttachedVm, VmConnection } from "./attached-vm.ts";
 import type { GuestSocket } from "./forward-rule.ts";
@@ -25,6 +26,7 @@ export class SshTunnel implements VmConnection {
   readonly #attached: AttachedVm;
   readonly #target: GuestSocket;
   readonly #options: SshTunnelOptions;
+  readonly #place: ListEntry<VmConnection>;
   #connection: SshConnection | null = null;
   /** Streams that are being opened. */
   #opening = 0;
@@ -34,7 +36,7 @@ export class SshTunnel implements VmConnection {
     this.#attached = attached;
     this.#target = target;
     this.#options = options;
-    attached.connections.add(this);
+    this.#place = attached.connections.add(this);
   }
 
   /** Whether it is one to the target's server, as its user, by its key and under its conditions. */
@@ -100,7 +102,7 @@ export class SshTunnel implements VmConnection {
   #release(): void {
     const isUsed = this.#opening > 0 || this.#connection !== null;
     if (isUsed && !this.#isReset) return;
-    this.#attached.connections.delete(this);
+    this.#place.leave();
     this.#options.ended();
   }
 }

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { resetSocket } from "@hostd/native";
-import type { CloseReason, Ipv4 } from "@hostd/stack";
+import { type CloseReason, type Ipv4, LinkedList } from "@hostd/stack";
 import { FailureLog } from "@hostd/streams";
 import type { AttachedVm } from "./attached-vm.ts";
 import type { Forward, ForwardContext } from "./forward.ts";
@@ -50,10 +50,9 @@ export class StreamForward implements Forward, ConnectionOwner {
   readonly #context: ForwardContext;
   readonly #failures: FailureLog;
   readonly #statistics = new StreamForwardStatistics();
-  /** Clients whose connection into the guest is not open. */
-  readonly #pending = new Map<GuestConnection, WaitingClient>();
-  /** All connections. */
-  readonly #connections = new Set<GuestConnection>();
+  readonly #connections = new LinkedList<GuestConnection>();
+  /** How many of them the guest has not answered. */
+  #pending = 0;
   #listener!: StreamListener;
   #isClosed = false;
 
@@ -93,9 +92,8 @@ export class StreamForward implements Forward, ConnectionOwner {
   }
 
   stats(): Readonly<StreamForwardStatistics> {
-    const pending = this.#pending.size;
-    this.#statistics.pending = pending + this.#context.waiting.count(this);
-    this.#statistics.open = this.#connections.size - pending;
+    this.#statistics.pending = this.#pending + this.#context.waiting.count(this);
+    this.#statistics.open = this.#connections.size - this.#pending;
     return { ...this.#statistics };
   }
 
@@ -107,8 +105,9 @@ export class StreamForward implements Forward, ConnectionOwner {
     if (to !== null) this.#rule = { ...this.#rule, to };
     // Where they are dialled nobody may answer any more, as at the old address of a container, for minutes.
     const clients = this.#context.waiting.takeAll(this);
-    for (const [connection, client] of [...this.#pending]) {
-      this.#pending.delete(connection);
+    for (const connection of [...this.#connections]) {
+      const client = this.#takeWaiting(connection);
+      if (client === null) continue;
       connection.reset();
       clients.push(client);
     }
@@ -121,7 +120,7 @@ export class StreamForward implements Forward, ConnectionOwner {
     this.#context.closed(this);
     for (const { socket } of this.#context.waiting.takeAll(this)) resetSocket(socket);
     for (const connection of [...this.#connections]) {
-      if (!keepConnections || this.#pending.has(connection)) connection.reset();
+      if (!keepConnections || connection.waiting !== null) connection.reset();
     }
     await closing;
   }
@@ -134,7 +133,7 @@ export class StreamForward implements Forward, ConnectionOwner {
     const target = isGuestSocket(to) ? to.server : to;
     const attached = this.#isLed ? this.#context.findVm(target.address) : null;
     const address = target.address ?? attached?.vm.address ?? null;
-    if (this.#pending.size + this.#context.waiting.count(this) >= maxPending) {
+    if (this.#pending + this.#context.waiting.count(this) >= maxPending) {
       this.#statistics.droppedPending++;
       this.#drop(socket, "pending", { limit: maxPending }, "too many wait for an answer of the guest");
       return;
@@ -159,22 +158,22 @@ export class StreamForward implements Forward, ConnectionOwner {
       this.#drop(socket, "room", {}, "the VM's stack has no room for another one");
       return;
     }
-    this.#pending.set(connection, client);
-    this.#connections.add(connection);
-    attached.connections.add(connection);
+    connection.waiting = client;
+    this.#pending++;
+    connection.inForward = this.#connections.add(connection);
+    connection.inVm = attached.connections.add(connection);
   }
 
   opened(connection: GuestConnection): void {
-    this.#pending.delete(connection);
+    this.#takeWaiting(connection);
     this.#statistics.connected++;
   }
 
   ended(connection: GuestConnection, reason: CloseReason): void {
-    this.#connections.delete(connection);
-    connection.attached.connections.delete(connection);
-    const client = this.#pending.get(connection);
-    if (client === undefined) return;
-    this.#pending.delete(connection);
+    connection.inForward?.leave();
+    connection.inVm?.leave();
+    const client = this.#takeWaiting(connection);
+    if (client === null) return;
     const isWorthWaiting = WORTH_WAITING.includes(reason) || connection.attached.isDetached;
     if (isWorthWaiting && !this.#isClosed && this.#context.waiting.add(client)) return;
     resetSocket(client.socket);
@@ -187,6 +186,14 @@ export class StreamForward implements Forward, ConnectionOwner {
       { listen: this.#name, guest: formatTarget(to), ...(container === null ? {} : { container }), reason },
       "the guest did not take a connection",
     );
+  }
+
+  /** The client of a connection that the guest has not answered, which is not pending any more. */
+  #takeWaiting(connection: GuestConnection): WaitingClient | null {
+    const client = connection.waiting;
+    if (client !== null) this.#pending--;
+    connection.waiting = null;
+    return client;
   }
 
   #dial(attached: AttachedVm, socket: Socket, remoteAddress: Ipv4, remotePort: number): GuestConnection | null {

@@ -6,6 +6,7 @@ export type { EchoHandler, EchoRequest } from "./icmp/echo.ts";
 export type { ReceivedUnreachable } from "./icmp/icmp.ts";
 export * from "./icmp/unreachable.ts";
 export * from "./link.ts";
+export { LinkedList, ListEntry } from "./linked-list.ts";
 export { copyBytes, giveRegion, type PacketRegion, takeRegion } from "./memory/packet-memory.ts";
 export { Stack, type StackHandlers, type StackOptions } from "./stack.ts";
 export { StackStatistics } from "./statistics.ts";

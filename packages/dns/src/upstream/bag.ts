@@ -5,9 +5,8 @@ export interface BagItem {
 }
 
 /**
- * Objects that come and go quickly, in no order. A `Set` or `Map` would do as well but for V8's garbage collection: the
- * tables through which it goes refer each to the next, so that once one of them is old, the later ones and all that was
- * in them stay until the next full collection.
+ * Objects that come and go quickly, in no order, and that are gone through as often. Why not in a `Set`, which its
+ * tables make costly, the stack's `LinkedList` tells; this is its like for what has no order.
  */
 export class Bag<Item extends BagItem> {
   readonly #items: Item[] = [];

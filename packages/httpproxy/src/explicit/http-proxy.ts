@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { LinkedList } from "@hostd/stack";
 import { type Clock, systemClock } from "@hostd/streams";
 import type { HostPort, Router } from "../route.ts";
 import type { Connector } from "../upstream/connector.ts";
@@ -29,8 +30,8 @@ export interface HttpProxyCounts {
 export class HttpProxy {
   readonly #options: HttpProxyOptions;
   readonly #clock: Clock;
-  readonly #connections = new Set<ProxyConnection>();
-  readonly #tunnels = new Set<Duplex>();
+  readonly #connections = new LinkedList<ProxyConnection>();
+  readonly #tunnels = new LinkedList<Duplex>();
   #stopSweeping: (() => void) | null = null;
   #isClosed = false;
 
@@ -56,8 +57,8 @@ export class HttpProxy {
   /** Breaks all connections off, and takes no more. */
   close(): void {
     this.#isClosed = true;
-    for (const connection of this.#connections) connection.destroy();
-    for (const tunnel of this.#tunnels) resetStream(tunnel);
+    for (const connection of [...this.#connections]) connection.destroy();
+    for (const tunnel of [...this.#tunnels]) resetStream(tunnel);
     this.#stopSweeping?.();
     this.#stopSweeping = null;
   }
@@ -75,21 +76,23 @@ export class HttpProxy {
       readRequest,
       via,
       clock: this.#clock,
-      closed: () => this.#ended(connection),
+      closed: () => {
+        place.leave();
+        this.#ended();
+      },
       tunnelled: (stream) => this.#addTunnel(stream),
     });
-    this.#connections.add(connection);
+    const place = this.#connections.add(connection);
     this.#stopSweeping ??= this.#clock.every(SWEEP_TIME, () => this.#sweep());
   }
 
   /** In a method of its own, so that a tunnel does not keep what it was made by. */
   #addTunnel(stream: Duplex): void {
-    this.#tunnels.add(stream);
-    stream.once("close", () => this.#tunnels.delete(stream));
+    const place = this.#tunnels.add(stream);
+    stream.once("close", () => place.leave());
   }
 
-  #ended(connection: ProxyConnection): void {
-    this.#connections.delete(connection);
+  #ended(): void {
     if (this.#connections.size > 0) return;
     this.#stopSweeping?.();
     this.#stopSweeping = null;
@@ -97,6 +100,6 @@ export class HttpProxy {
 
   #sweep(): void {
     const time = this.#clock.now() - IDLE_TIME;
-    for (const connection of this.#connections) connection.closeIdleUpstream(time);
+    for (const connection of [...this.#connections]) connection.closeIdleUpstream(time);
   }
 }

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { LinkedList, type ListEntry } from "@hostd/stack";
 import { type Clock, FailureLog, type Logger, systemClock } from "@hostd/streams";
 import { joinTunnel, resetStream } from "../explicit/tunnel.ts";
 import { type Decision, type Destination, DIRECT, formatHostPort, type HostPort, type Router } from "../route.ts";
@@ -49,9 +50,12 @@ export interface TransparentProxyCounts {
 
 /** A connection of which it is not known yet what it speaks. */
 interface Sniffing {
+  readonly stream: Duplex;
   readonly sniffer: Sniffer;
   /** Bytes that are kept of it. */
   kept: number;
+  /** Its place among the others; null once it is known. */
+  place: ListEntry<Sniffing> | null;
 }
 
 /**
@@ -63,9 +67,9 @@ export class TransparentProxy {
   readonly #clock: Clock;
   readonly #failures: FailureLog;
   /** The oldest is first. */
-  readonly #sniffing = new Map<Duplex, Sniffing>();
+  readonly #sniffing = new LinkedList<Sniffing>();
   #keptBytes = 0;
-  readonly #tunnels = new Set<Duplex>();
+  readonly #tunnels = new LinkedList<Duplex>();
   #isClosed = false;
 
   constructor(options: TransparentProxyOptions) {
@@ -94,23 +98,27 @@ export class TransparentProxy {
       clock: this.#clock,
       silenceTime: this.#options.silenceTime ?? SILENCE_TIME,
       helloTime: this.#options.helloTime ?? HELLO_TIME,
-      kept: (bytes) => this.#keep(stream, bytes),
-      done: (sniffed) => this.#follow(stream, original, sniffed),
+      kept: (bytes) => this.#keep(sniffing, bytes),
+      done: (sniffed) => {
+        this.#endSniffing(sniffing);
+        this.#follow(stream, original, sniffed);
+      },
     });
-    this.#sniffing.set(stream, { sniffer, kept: 0 });
-    stream.on("close", () => this.#forget(stream));
+    const sniffing: Sniffing = { stream, sniffer, kept: 0, place: null };
+    sniffing.place = this.#sniffing.add(sniffing);
+    stream.on("close", () => this.#endSniffing(sniffing));
     this.#makeRoom();
   }
 
   /** Resets all connections, and takes no more. Those of plain HTTP are not its own any more. */
   close(): void {
     this.#isClosed = true;
-    for (const stream of [...this.#sniffing.keys(), ...this.#tunnels]) this.#reset(stream);
+    for (const sniffing of [...this.#sniffing]) this.#reset(sniffing);
+    for (let stream = this.#tunnels.shift(); stream !== undefined; stream = this.#tunnels.shift()) resetStream(stream);
   }
 
-  #keep(stream: Duplex, bytes: number): void {
-    const sniffing = this.#sniffing.get(stream);
-    if (sniffing === undefined) return;
+  #keep(sniffing: Sniffing, bytes: number): void {
+    if (sniffing.place === null) return;
     sniffing.kept += bytes;
     this.#keptBytes += bytes;
     this.#makeRoom();
@@ -118,8 +126,10 @@ export class TransparentProxy {
 
   #makeRoom(): void {
     const { maxSniffed = MAX_SNIFFED, maxSniffedBytes = MAX_SNIFFED_BYTES } = this.#options;
-    for (const oldest of this.#sniffing.keys()) {
-      if (this.#sniffing.size <= maxSniffed && this.#keptBytes <= maxSniffedBytes) return;
+    for (;;) {
+      const oldest = this.#sniffing.first;
+      const isRoom = this.#sniffing.size <= maxSniffed && this.#keptBytes <= maxSniffedBytes;
+      if (oldest === undefined || isRoom) return;
       this.#reset(oldest);
       this.#failures.warn(
         "sniffed",
@@ -129,26 +139,20 @@ export class TransparentProxy {
     }
   }
 
-  #reset(stream: Duplex): void {
-    this.#forget(stream);
-    resetStream(stream);
+  #reset(sniffing: Sniffing): void {
+    this.#endSniffing(sniffing);
+    resetStream(sniffing.stream);
   }
 
-  #forget(stream: Duplex): void {
-    this.#endSniffing(stream);
-    this.#tunnels.delete(stream);
-  }
-
-  #endSniffing(stream: Duplex): void {
-    const sniffing = this.#sniffing.get(stream);
-    if (sniffing === undefined) return;
-    this.#sniffing.delete(stream);
+  #endSniffing(sniffing: Sniffing): void {
+    if (sniffing.place === null) return;
+    sniffing.place.leave();
+    sniffing.place = null;
     this.#keptBytes -= sniffing.kept;
     sniffing.sniffer.stop();
   }
 
   #follow(stream: Duplex, original: HostPort, sniffed: Sniffed): void {
-    this.#endSniffing(stream);
     if (sniffed.kind === "http") this.#options.serveHttp(stream, original);
     else if (sniffed.kind === "tls") void this.#tunnel(stream, destinationOf(original, sniffed.hello.serverName), null);
     else this.#passOther(stream, original, sniffed);
@@ -185,7 +189,8 @@ export class TransparentProxy {
     decided: Decision | null,
     sent: Buffer = NOTHING,
   ): Promise<void> {
-    this.#tunnels.add(stream);
+    const place = this.#tunnels.add(stream);
+    stream.once("close", () => place.leave());
     // The stream is not read meanwhile, so that the guest cannot send more than its window.
     const closing = new AbortController();
     const abort = () => closing.abort();

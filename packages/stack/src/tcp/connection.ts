@@ -1,5 +1,6 @@
 import type { Ipv4 } from "../address.ts";
 import type { Neighbor } from "../arp/neighbor-table.ts";
+import type { ListEntry } from "../linked-list.ts";
 import { type Sequence, sequenceAdd, sequenceAfter, sequenceDistance } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import type { Timed } from "../timer-queue.ts";
@@ -9,6 +10,7 @@ import type { CloseReason, TcpFlow, TcpHandler } from "./flow.ts";
 import type { FlowEntry } from "./flow-table.ts";
 import type { LinkLoad } from "./link-load.ts";
 import { LossRecovery } from "./loss-recovery.ts";
+import type { PendingRequest } from "./pending-request.ts";
 import { ReassemblyQueue } from "./reassembly-queue.ts";
 import type { ReceiveLoad, WindowTurn } from "./receive-load.ts";
 import { type Delivery, RetransmissionQueue, type SegmentRingPool } from "./retransmission-queue.ts";
@@ -108,6 +110,10 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   handler: TcpHandler | null = null;
   /** Whether this side opened it (RFC 9293, 3.6). */
   isActive = false;
+  /** The SYN that it began with, while its owner has not answered. */
+  request: PendingRequest | null = null;
+  /** Its place among the half-open ones, or among those in TIME-WAIT. */
+  place: ListEntry<TcpConnection> | null = null;
   /** When it was made, in milliseconds of the stack's clock. */
   readonly openedAt: number;
   /** Segments that were sent again, probes for a lost tail (RFC 8985, 7) included. */
@@ -335,6 +341,12 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** Whether the handshake is done and the connection is not gone, so that segments carry an acknowledgment. */
   get isSynchronized(): boolean {
     return this.state >= State.established && this.state <= State.timeWait;
+  }
+
+  /** Takes it out of the list that it is in, if any. */
+  leavePlace(): void {
+    this.place?.leave();
+    this.place = null;
   }
 
   /** Whether the peer may still send data that the owner is to see. */

@@ -1,3 +1,4 @@
+import { LinkedList, type ListEntry } from "../linked-list.ts";
 import { type Sequence, sequenceDistance } from "../sequence.ts";
 import type { TcpConnection } from "./connection.ts";
 import { LONG_ROUND_TRIP_MS } from "./link-load.ts";
@@ -19,8 +20,8 @@ export class WindowTurn {
   isWaiting = false;
   /** By how much it may be opened, when it has its turn. */
   grant = 0;
-  /** Whether its window is counted from {@link countedFrom} on. */
-  isCounted = false;
+  /** Its place among those whose windows are counted, from {@link countedFrom} on. */
+  place: ListEntry<TcpConnection> | null = null;
   countedFrom: Sequence = 0;
   /** Bytes of it that were counted last. */
   counted = 0;
@@ -45,7 +46,7 @@ export class ReceiveLoad {
   readonly #frames: number;
   /** Bytes that counted flows were offered and have not sent. */
   #offered = 0;
-  readonly #counted = new Set<TcpConnection>();
+  readonly #counted = new LinkedList<TcpConnection>();
   /** Flows that wait for a wider window, from {@link #head} on. */
   #waiting: TcpConnection[] = [];
   #head = 0;
@@ -94,7 +95,7 @@ export class ReceiveLoad {
   /** Takes note of what a flow has sent of its window, and of where the window ends. */
   update(connection: TcpConnection): void {
     const turn = connection.windowTurn;
-    if (turn === null || !turn.isCounted) return;
+    if (turn === null || turn.place === null) return;
     const { receiveEdge } = connection;
     const open = sequenceDistance(receiveEdge, connection.receiveNext);
     const counted = Math.min(open, sequenceDistance(receiveEdge, turn.countedFrom));
@@ -128,7 +129,7 @@ export class ReceiveLoad {
 
   /** The first in line has waited for long: windows that are hardly used are not counted any more. */
   expire(connection: TcpConnection, now: number): void {
-    for (const each of this.#counted) {
+    for (const each of [...this.#counted]) {
       const turn = each.windowTurn;
       if (turn === null || now - turn.openedAt < PATIENCE_MS) continue;
       this.update(each);
@@ -142,11 +143,11 @@ export class ReceiveLoad {
   /** The window of a flow is not counted any more: its peer makes no use of it, has nothing more to send, or is gone. */
   leave(connection: TcpConnection): void {
     const turn = connection.windowTurn;
-    if (turn === null || !turn.isCounted) return;
-    turn.isCounted = false;
+    if (turn === null || turn.place === null) return;
+    turn.place.leave();
+    turn.place = null;
     this.#offered -= turn.counted;
     turn.counted = 0;
-    this.#counted.delete(connection);
   }
 
   get #limit(): number {
@@ -160,11 +161,10 @@ export class ReceiveLoad {
 
   #count(connection: TcpConnection, turn: WindowTurn, now: number): void {
     turn.openedAt = now;
-    if (turn.isCounted) return;
-    turn.isCounted = true;
+    if (turn.place !== null) return;
+    turn.place = this.#counted.add(connection);
     turn.countedFrom = connection.receiveEdge;
     turn.usedTo = connection.receiveNext;
-    this.#counted.add(connection);
   }
 
   #leaveLine(now: number): void {

@@ -8,6 +8,7 @@ import {
   type UnreachableCode,
 } from "../icmp/unreachable.ts";
 import type { Ipv4Output } from "../ipv4/output.ts";
+import { LinkedList } from "../linked-list.ts";
 import { type Sequence, sequenceAfter, sequenceDistance } from "../sequence.ts";
 import type { StackStatistics } from "../statistics.ts";
 import { TimerQueue } from "../timer-queue.ts";
@@ -96,12 +97,10 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   readonly #challenges = new TokenBucket(CHALLENGES_PER_SECOND, CHALLENGES_PER_SECOND);
   /** By port, then by address; address 0 listens on every address. */
   readonly #listeners = new Map<number, Map<Ipv4, TcpRequestHandler>>();
-  /** Requests by connection, oldest first. */
-  readonly #requests = new Map<TcpConnection, PendingRequest>();
   /** Connections that peers began and whose handshake is not complete, requests included, oldest first. */
-  readonly #halfOpen = new Set<TcpConnection>();
+  readonly #halfOpen = new LinkedList<TcpConnection>();
   /** Connections in TIME-WAIT, oldest first. */
-  readonly #timeWait = new Set<TcpConnection>();
+  readonly #timeWait = new LinkedList<TcpConnection>();
   #nextEphemeral: number;
 
   constructor(options: TcpEnvironment) {
@@ -142,7 +141,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
       maximumSegment: (address) => this.#maximumSegmentTo(address),
       wake,
       reschedule,
-      established: (connection) => this.#halfOpen.delete(connection),
+      established: (connection) => connection.leavePlace(),
       remove,
       enterTimeWait: (connection) => this.#enterTimeWait(connection),
       restartTimeWait: (connection) => this.#restartTimeWait(connection),
@@ -287,8 +286,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     for (;;) {
       const connection = this.#timers.takeDue(now);
       if (connection === null) return;
-      const request = this.#requests.get(connection);
-      if (request === undefined) this.#timeouts.expire(connection, now);
+      const { request } = connection;
+      if (request === null) this.#timeouts.expire(connection, now);
       else if (connection.expireAt <= now) this.#cancel(request);
       if (connection.state !== State.closed) this.reschedule(connection);
     }
@@ -297,8 +296,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   /** Ends every connection without a word to the peer, because the VM is gone. */
   detach(): void {
     for (const connection of [...this.#flows]) {
-      const request = this.#requests.get(connection);
-      if (request !== undefined) this.#cancel(request);
+      const { request } = connection;
+      if (request !== null) this.#cancel(request);
       else this.#remove(connection, "detached");
     }
   }
@@ -310,8 +309,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
 
   /** Ends a connection with a reset, whatever its state, and tells its owner. */
   end(connection: TcpConnection): void {
-    const request = this.#requests.get(connection);
-    if (request !== undefined) {
+    const { request } = connection;
+    if (request !== null) {
       request.reject("refused");
       request.cancel();
     } else if (connection.state === State.timeWait) {
@@ -339,7 +338,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   /** Completes the handshake of a request. */
   accept(request: PendingRequest, handler: TcpHandler): TcpFlow {
     const { connection } = request;
-    this.#requests.delete(connection);
+    connection.request = null;
     connection.handler = handler;
     connection.state = State.synReceived;
     connection.expireAt = NEVER;
@@ -351,7 +350,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
   /** Turns a request down. */
   reject(request: PendingRequest, reason: RejectReason): void {
     const { connection } = request;
-    this.#requests.delete(connection);
+    connection.request = null;
     this.#remove(connection, "aborted");
     this.#options.statistics.tcpRejected++;
     if (reason === "silent") return;
@@ -458,9 +457,9 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     connection.keepEarlyText(bytes, segment + headerLength, length - headerLength, (flags & FIN) !== 0);
     connection.expireAt = now + REQUEST_TIMEOUT_MS;
     this.reschedule(connection);
-    this.#halfOpen.add(connection);
+    connection.place = this.#halfOpen.add(connection);
     const request = new PendingRequest(this, connection);
-    this.#requests.set(connection, request);
+    connection.request = request;
     (this.#listenerFor(localAddress, localPort) ?? this.#options.request)(request);
   }
 
@@ -473,8 +472,8 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     segment: number,
     length: number,
   ): void {
-    const request = this.#requests.get(connection);
-    if (request === undefined) return;
+    const { request } = connection;
+    if (request === null) return;
     const flags = readFlags(view, segment);
     const sequence = readSequenceNumber(view, segment);
     if ((flags & RST) !== 0) {
@@ -502,17 +501,15 @@ export class Tcp implements ConnectionOwner, RequestOwner {
 
   /** Gives up the oldest connection whose handshake is not complete. */
   #evictHalfOpen(): void {
-    for (const oldest of this.#halfOpen) {
-      this.#options.statistics.dropConnectionLimit++;
-      const request = this.#requests.get(oldest);
-      if (request !== undefined) this.#cancel(request);
-      else this.#remove(oldest, "timeout");
-      return;
-    }
+    const oldest = this.#halfOpen.first;
+    if (oldest === undefined) return;
+    this.#options.statistics.dropConnectionLimit++;
+    if (oldest.request !== null) this.#cancel(oldest.request);
+    else this.#remove(oldest, "timeout");
   }
 
   #cancel(request: PendingRequest): void {
-    this.#requests.delete(request.connection);
+    request.connection.request = null;
     this.#remove(request.connection, "aborted");
     request.cancel();
   }
@@ -525,13 +522,10 @@ export class Tcp implements ConnectionOwner, RequestOwner {
 
   #enterTimeWait(connection: TcpConnection): void {
     this.#budget.release(connection);
-    if (this.#timeWait.size >= MAX_TIME_WAIT) {
-      for (const oldest of this.#timeWait) {
-        this.#remove(oldest, "finished");
-        break;
-      }
-    }
-    this.#timeWait.add(connection);
+    const oldest = this.#timeWait.first;
+    if (oldest !== undefined && this.#timeWait.size >= MAX_TIME_WAIT) this.#remove(oldest, "finished");
+    connection.leavePlace();
+    connection.place = this.#timeWait.add(connection);
     this.#restartTimeWait(connection);
     this.wake(connection);
     connection.finish(State.timeWait, "finished");
@@ -546,8 +540,7 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     if (connection.state === State.closed) return;
     this.#flows.delete(connection);
     this.#timers.remove(connection);
-    this.#timeWait.delete(connection);
-    this.#halfOpen.delete(connection);
+    connection.leavePlace();
     this.#budget.release(connection);
     connection.finish(State.closed, reason);
   }
