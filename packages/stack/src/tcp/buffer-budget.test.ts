@@ -6,8 +6,8 @@ const KIB = 1024;
 /** What a flow with first buffers of 64 KiB holds of the budget: what they exceed the smallest by. */
 const FIRST = 2 * (64 - 16) * KIB;
 
-/** Sends as fast as the peer acknowledges until the send buffer has grown to `size`; all is acknowledged at the end. */
-function growTo(peer: Peer, size: number): void {
+/** Sends as fast as the peer acknowledges until the send buffer has grown to `size`; all is acknowledged at the end. Returns how many bytes. */
+function growTo(peer: Peer, size: number): number {
   const bytes = new Uint8Array(size + 1);
   let acknowledged = 0;
   for (let turn = 0; peer.flow.sendRoom + peer.flow.sendQueued < size || peer.flow.sendQueued > 0; turn++) {
@@ -17,6 +17,7 @@ function growTo(peer: Peer, size: number): void {
     while (peer.lan.waiting > 0) acknowledged += peer.lan.nextOf("tcp").payload.length;
     peer.send({ flags: "A", seq: 1, ack: 1 + acknowledged });
   }
+  return acknowledged;
 }
 
 describe("the budget of buffers", () => {
@@ -45,6 +46,22 @@ describe("the budget of buffers", () => {
     expect(lan.stack.tcp.reservedBytes).toBe(2 * FIRST);
     // It grows again with use.
     expect(idle.flow.send(new Uint8Array(64 * KIB), 0, 64 * KIB)).toBe(64 * KIB);
+  });
+
+  test("takes nothing a second time from a flow that has ended", () => {
+    const lan = new Lan({ tcp: { bufferBudget: FIRST + 192 * KIB } });
+    const ended = new Peer(lan, { port: 1 }).established({ wscale: 14 });
+    const sent = growTo(ended, 256 * KIB);
+    ended.flow.shutdown();
+    lan.flush();
+    ended.send({ flags: "FA", seq: 1, ack: 2 + sent });
+    lan.all();
+    expect(ended.stateName).toBe("TIME-WAIT");
+    expect(lan.stack.tcp.reservedBytes).toBe(0);
+    lan.advance(1500);
+    const rooms = [2, 3, 4, 5].map((port) => new Peer(lan, { port }).established().flow.sendRoom);
+    expect(rooms).toEqual([64 * KIB, 64 * KIB, 64 * KIB, 16 * KIB]);
+    expect(lan.stack.tcp.reservedBytes).toBe(3 * FIRST);
   });
 
   test("takes nothing from a flow that is busy, or was a moment ago", () => {

@@ -40,10 +40,12 @@ export class BufferBudget {
     return true;
   }
 
-  /** The flow is gone. */
+  /** The flow is gone, or sends and receives no more. */
   release(connection: TcpConnection): void {
     this.reserved -= connection.reserved;
     connection.reserved = 0;
+    // There is nothing left to be taken back.
+    connection.sendLimit = Math.min(connection.sendLimit, INITIAL_BUFFER);
   }
 
   /** Takes back what idle flows' send buffers grew by. A window that was offered cannot be taken back. */

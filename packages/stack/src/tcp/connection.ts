@@ -2,22 +2,20 @@ import type { Ipv4 } from "../address.ts";
 import type { Neighbor } from "../arp/neighbor-table.ts";
 import type { ListEntry } from "../linked-list.ts";
 import { type Sequence, sequenceAdd, sequenceAfter, sequenceDistance } from "../sequence.ts";
-import type { StackStatistics } from "../statistics.ts";
 import type { Timed } from "../timer-queue.ts";
 import { DEFAULT_MSS, type TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
 import { type CongestionControl, createCongestionControl } from "./congestion/congestion-control.ts";
 import type { CloseReason, TcpFlow, TcpHandler } from "./flow.ts";
 import type { FlowEntry } from "./flow-table.ts";
-import type { LinkLoad } from "./link-load.ts";
 import { LossRecovery } from "./loss-recovery.ts";
 import type { PendingRequest } from "./pending-request.ts";
 import { ReassemblyQueue } from "./reassembly-queue.ts";
-import type { ReceiveLoad, WindowTurn } from "./receive-load.ts";
-import { type Delivery, RetransmissionQueue, type SegmentRingPool } from "./retransmission-queue.ts";
+import type { WindowTurn } from "./receive-load.ts";
+import { RetransmissionQueue } from "./retransmission-queue.ts";
 import { RoundTrip } from "./round-trip.ts";
 import type { SackBlocks } from "./sack-blocks.ts";
-import { SendBuffer, type SendQueues, type SendSpace } from "./send-buffer.ts";
-import type { TcpSettings } from "./settings.ts";
+import { SendBuffer, type SendSpace } from "./send-buffer.ts";
+import type { ConnectionOwner, SharedState } from "./shared-state.ts";
 
 /**
  * The states of a connection (RFC 9293, 3.3.2), and two of our own: in `requested` a peer's SYN waits for the owner's
@@ -64,33 +62,6 @@ const MINIMUM_MSS = 28;
 /** Bytes of data on a SYN that are kept. */
 const MAX_EARLY_DATA = 1460;
 
-/** What a connection asks of the TCP it belongs to. */
-export interface ConnectionOwner {
-  /** Has the connection looked at by the transmitter before the turn ends. */
-  wake(connection: TcpConnection): void;
-  /** Sends a reset, takes the connection out of every table and tells its handler. */
-  abort(connection: TcpConnection): void;
-  /** Asks for `bytes` more of the memory that buffers may promise; false when there is none left. */
-  reserve(connection: TcpConnection, bytes: number): boolean;
-  /** Has the timer queue look at the connection's deadlines again. */
-  reschedule(connection: TcpConnection): void;
-  /** Milliseconds of the stack's clock. */
-  now(): number;
-}
-
-/** What the connections of one stack share. */
-export interface SharedState {
-  readonly segments: SegmentRingPool;
-  readonly delivery: Delivery;
-  readonly load: LinkLoad;
-  readonly windows: ReceiveLoad;
-  readonly queues: SendQueues;
-  /** Stands in until the peer's segment size is known; nothing but a SYN is sent by it. */
-  readonly congestionBeforeHandshake: CongestionControl;
-  readonly statistics: StackStatistics;
-  readonly settings: TcpSettings;
-}
-
 const NEVER = Number.POSITIVE_INFINITY;
 /** What {@link TcpConnection.sendSpace} hands out. */
 const SPACE: SendSpace = { bytes: new Uint8Array(0), offset: 0, length: 0 };
@@ -133,7 +104,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   sendShift = 0;
   maximumSegment = DEFAULT_MSS;
   finQueued = false;
-  readonly sendBuffer: SendBuffer;
+  sendBuffer: SendBuffer;
   /** Bytes that the send buffer may hold. */
   sendLimit = 0;
   acknowledgedSinceGrowth = 0;
@@ -152,7 +123,7 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   /** Bytes handed to the owner that it has not consumed. */
   unconsumed = 0;
   deliveredSinceGrowth = 0;
-  readonly outOfOrder = new ReassemblyQueue();
+  outOfOrder = new ReassemblyQueue();
   /** Where the peer's stream ends, once a FIN told; valid when {@link finSeen}. */
   finSequence: Sequence = 0;
   finSeen = false;
@@ -170,9 +141,9 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
   synDue = false;
 
   // Loss and congestion.
-  readonly sent: RetransmissionQueue;
+  sent: RetransmissionQueue;
   readonly roundTrip = new RoundTrip();
-  readonly recovery: LossRecovery;
+  recovery: LossRecovery;
   congestion: CongestionControl;
   /** The congestion window, and not the peer's or a lack of data, was what the transmitter stopped at. */
   congestionLimited = false;
@@ -599,9 +570,20 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     this.sent.clear();
     this.#shared.load.relieved(this);
     this.sendBuffer.clear();
+    if (state === State.timeWait) this.#letGo();
     const { handler } = this;
     this.handler = null;
     handler?.closed(this, reason);
+  }
+
+  /** Gives up what it has no use for any more: there may be thousands in TIME-WAIT. */
+  #letGo(): void {
+    const { spent, congestionBeforeHandshake } = this.#shared;
+    this.sendBuffer = spent.sendBuffer;
+    this.outOfOrder = spent.outOfOrder;
+    this.sent = spent.sent;
+    this.recovery = spent.recovery;
+    this.congestion = congestionBeforeHandshake;
   }
 }
 

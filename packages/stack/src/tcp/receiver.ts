@@ -402,6 +402,8 @@ export class Receiver {
       }
       return true;
     }
+    // All that was sent was acknowledged before.
+    if (connection.state === State.timeWait) return true;
     const { sent } = connection;
     // An answer to a window probe is no sign of a loss: nothing else is in flight then.
     const isDuplicate =

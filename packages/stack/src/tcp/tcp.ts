@@ -32,19 +32,22 @@ import {
 import { DEFAULT_MSS, TcpOptions, TIMESTAMPS_LENGTH } from "../wire/tcp-options.ts";
 import { BufferBudget } from "./buffer-budget.ts";
 import { createCongestionControl } from "./congestion/congestion-control.ts";
-import { type ConnectionOwner, type SharedState, State, TcpConnection } from "./connection.ts";
+import { State, TcpConnection } from "./connection.ts";
 import type { CloseReason, FourTuple, RejectReason, TcpFlow, TcpHandler, TcpRequestHandler } from "./flow.ts";
 import { FlowTable } from "./flow-table.ts";
 import { InitialSequenceNumbers, TimestampOffsets } from "./isn.ts";
 import { LinkLoad } from "./link-load.ts";
+import { LossRecovery } from "./loss-recovery.ts";
 import { nextMtu, PathMtuCache } from "./path-mtu.ts";
 import { PendingRequest, type RequestOwner } from "./pending-request.ts";
+import { ReassemblyQueue } from "./reassembly-queue.ts";
 import { ReceiveLoad } from "./receive-load.ts";
 import { Receiver } from "./receiver.ts";
 import { ResetSender } from "./reset-sender.ts";
-import { Delivery, SegmentRingPool } from "./retransmission-queue.ts";
-import { SendQueues } from "./send-buffer.ts";
+import { Delivery, RetransmissionQueue, SegmentRingPool } from "./retransmission-queue.ts";
+import { SendBuffer, SendQueues } from "./send-buffer.ts";
 import type { TcpSettings } from "./settings.ts";
+import type { ConnectionOwner, SharedState } from "./shared-state.ts";
 import { Timeouts } from "./timeouts.ts";
 import { Transmitter } from "./transmitter.ts";
 import { Turns } from "./turns.ts";
@@ -118,13 +121,21 @@ export class Tcp implements ConnectionOwner, RequestOwner {
     const reschedule = (connection: TcpConnection) => this.reschedule(connection);
     const windows = new ReceiveLoad(settings.receiveRing, reschedule);
     const queues = new SendQueues();
+    const segments = new SegmentRingPool();
+    const delivery = new Delivery();
     this.#shared = {
-      segments: new SegmentRingPool(),
-      delivery: new Delivery(),
+      segments,
+      delivery,
       load,
       windows,
       queues,
       congestionBeforeHandshake: createCongestionControl(settings.congestionControl, DEFAULT_MSS),
+      spent: {
+        sendBuffer: new SendBuffer(queues),
+        outOfOrder: new ReassemblyQueue(),
+        sent: new RetransmissionQueue(segments, delivery, load),
+        recovery: new LossRecovery(delivery, statistics, load),
+      },
       statistics,
       settings,
     };
