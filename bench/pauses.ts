@@ -2,9 +2,6 @@
  * Measures how long hostd stands still for collections of garbage while many bytes pass: transfers of eight flows each way,
  * each with a hostd of its own that runs under `--trace-gc`, in the sandbox of the benchmark.
  *
- *   node bench/pauses.ts [--seconds S] [--mtu MTU]... [--cells CELL]... [--limit MS]
- *
- * Prints a table, and ends with status 1 if a pause was longer than the limit.
  */
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -20,6 +17,16 @@ import { hostd } from "./peers/hostd.ts";
 import type { Peer } from "./peers/peer.ts";
 
 const WARM_UP_SECONDS = 1;
+
+const USAGE = `npm run bench:pauses -- [options]
+
+How long hostd stands still for collections of garbage, from V8's trace. Ends with status 1 if that was too long.
+
+  --seconds S   each transfer for S seconds (60)
+  --mtu MTU     at this MTU; may be repeated (1500 and 65520)
+  --cells CELL  what is done, a cell of \`npm run bench -- --list\`; may be repeated (up8 and down8)
+  --limit MS    a pause longer than MS milliseconds is too long (20)
+  -h, --help    show this`;
 
 /** This checkout's hostd, with V8's trace in its log. */
 function tracedHostd(): Peer {
@@ -81,8 +88,13 @@ async function main(args: string[]): Promise<number> {
       mtu: { type: "string", multiple: true, default: ["1500", "65520"] },
       cells: { type: "string", multiple: true, default: ["up8", "down8"] },
       limit: { type: "string", default: "20" },
+      help: { type: "boolean", short: "h", default: false },
     },
   });
+  if (values.help) {
+    console.log(USAGE);
+    return 0;
+  }
   const seconds = numberOption("seconds", values.seconds, 1);
   const limit = numberOption("limit", values.limit, 0);
   const mtus = values.mtu.map((mtu) => numberOption("mtu", mtu, 1280));

@@ -21,6 +21,7 @@ async function buildBundle() {
   const began = Date.now();
   const source = (path) => join(root, "apps/hostd/src", path);
   const pacWorker = join(root, "packages/httpproxy/src/pac/pac-worker.ts");
+  const missing = new Set();
   const bundle = await rolldown({
     cwd: root,
     input: {
@@ -31,6 +32,10 @@ async function buildBundle() {
       "pac-worker": pacWorker,
     },
     platform: "node",
+    onLog(level, log, handle) {
+      if (log.code === "UNRESOLVED_IMPORT") missing.add(/resolve '([^']+)'/.exec(log.message)?.[1] ?? log.message);
+      else handle(level, log);
+    },
     // A native module: it is loaded from where it is installed. ssh2 does without those that it looks for.
     external: ["koffi", "cpu-features", /\/sshcrypto\.node$/],
     // ssh2 is CommonJS, and names its folder at its start.
@@ -41,6 +46,11 @@ async function buildBundle() {
     },
   });
   const { output } = await bundle.generate({ format: "esm", comments: { jsdoc: false } });
+  // What is not found would be asked for at the start of hostd, in vain.
+  if (missing.size > 0) {
+    console.error(`build-bundle: not installed: ${[...missing].join(", ")}; run: npm run pnpm install`);
+    process.exit(1);
+  }
   const modules = (await bundle.watchFiles).map((path) => relative(root, path));
   await bundle.close();
 
