@@ -371,7 +371,8 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     const offered = sequenceDistance(this.receiveEdge, this.receiveNext);
     const opened = this.receiveLimit - this.unconsumed - offered;
     const useful = Math.min(this.receiveLimit >> 1, 2 * this.maximumSegment);
-    if (offered <= this.receiveLimit >> 1 && opened >= useful && !this.#waitsForWindow) {
+    if (offered > this.receiveLimit >> 1 || opened < useful) return;
+    if (this.#shared.windows.admits(this, opened, this.#owner.now())) {
       this.acknowledgeNow = true;
       this.#owner.wake(this);
     }

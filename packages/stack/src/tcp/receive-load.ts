@@ -80,16 +80,28 @@ export class ReceiveLoad {
       return granted;
     }
     if (turn.isWaiting) return 0;
-    if (this.#offered + wanted <= this.#limit && this.#head === this.#waiting.length) {
-      this.#count(connection, turn, now);
-      return wanted;
-    }
+    const isAlone = this.#head === this.#waiting.length;
+    const isRoom = isAlone && this.#offered + wanted <= this.#limit;
     // Who has some of it left comes again when that is used; it may have nothing to send.
-    if (sequenceDistance(connection.receiveEdge, connection.receiveNext) > this.#littleLeft) return 0;
+    if (!isRoom && sequenceDistance(connection.receiveEdge, connection.receiveNext) > this.#littleLeft) return 0;
+    const granted = isAlone ? this.#share(wanted, 1) : 0;
+    if (granted > 0) {
+      this.#count(connection, turn, now);
+      return granted;
+    }
     turn.isWaiting = true;
     this.#waiting.push(connection);
     if (this.#waiting.length - this.#head === 1) this.#becomeFirst(connection, now);
     return 0;
+  }
+
+  /**
+   * Whether a flow's window may open now by some of `wanted` more bytes: {@link open} then says by how many. If not, an
+   * acknowledgment would tell the peer nothing new.
+   */
+  admits(connection: TcpConnection, wanted: number, now: number): boolean {
+    if (connection.windowTurn !== null && connection.windowTurn.grant > 0) return true;
+    return this.open(connection, wanted, now) > 0;
   }
 
   /** Takes note of what a flow has sent of its window, and of where the window ends. */
@@ -115,10 +127,8 @@ export class ReceiveLoad {
         this.#leaveLine(now);
         continue;
       }
-      const free = this.#limit - this.#offered;
-      const least = Math.max(SMALLEST_GRANT, SMALLEST_GRANT_SEGMENTS * this.#segment);
-      const grant = Math.min(room, Math.max(least, free / (this.#waiting.length - this.#head)));
-      if (grant > free) return null;
+      const grant = this.#share(room, this.#waiting.length - this.#head);
+      if (grant === 0) return null;
       this.#count(connection, turn, now);
       turn.grant = grant;
       this.#leaveLine(now);
@@ -148,6 +158,14 @@ export class ReceiveLoad {
     turn.place = null;
     this.#offered -= turn.counted;
     turn.counted = 0;
+  }
+
+  /** By how much of `wanted` the window of one of so many flows that wait may open; 0 when that is too little for a burst. */
+  #share(wanted: number, flows: number): number {
+    const free = this.#limit - this.#offered;
+    const least = Math.max(SMALLEST_GRANT, SMALLEST_GRANT_SEGMENTS * this.#segment);
+    const share = Math.min(wanted, Math.max(least, free / flows));
+    return share > free ? 0 : share;
   }
 
   get #limit(): number {
