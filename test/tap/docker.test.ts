@@ -27,12 +27,16 @@ const page = async (port: number) => (await (await fetch(`http://127.0.0.1:${por
 
 /** What differs from one run of a command to the next: ids, times, and sizes that are measured. */
 function withoutChance(text: string): string {
-  return text
-    .replace(/\b[0-9a-f]{64}\b/g, "ID")
-    .replace(/\b[0-9a-f]{12}\b/g, "ID")
-    .replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, "TIME")
-    .replace(/\d+\.\d+ ?m?s\b/g, "TIME")
-    .replace(/\(\d+\.\d+s\)/g, "TIME");
+  return (
+    text
+      .replace(/\b[0-9a-f]{64}\b/g, "ID")
+      .replace(/\b[0-9a-f]{12}\b/g, "ID")
+      .replace(/\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)/g, "TIME")
+      .replace(/\d+\.\d+ ?m?s\b/g, "TIME")
+      .replace(/\(\d+\.\d+s\)/g, "TIME")
+      // Between the two of them a second may begin.
+      .replace(/\b(?:\d+ seconds|About a minute|\d+ minutes) ago\b/g, "AGO")
+  );
 }
 
 describe.skipIf(lack !== undefined)("the docker command through hostd", () => {

@@ -5,7 +5,7 @@ import { DHCP_CLIENTS, MAKE_BUSYBOX_CONTAINER_IMAGE, START_DOCKER } from "./gues
 import { ARTIFACTS, HostdProcess, makeFolder } from "./hostd-process.ts";
 import { ensureVm, imageOf } from "./image.ts";
 import { Unbound } from "./unbound.ts";
-import { Vm } from "./vm.ts";
+import { CONTAINER_PROCESSORS, Vm } from "./vm.ts";
 
 const availability = await ensureVm();
 const HOST = "192.168.65.254";
@@ -63,7 +63,10 @@ describe.skipIf(!availability.available)("names in a VM", () => {
     const args = ["--config", config, "--qemu", `unix://${socket}`, "--state", join(folder, "state")];
     hostd = await HostdProcess.start("dns", args);
     const netdev = `stream,id=n0,addr.type=unix,addr.path=${socket}`;
-    vm = await Vm.boot({ image: imageOf(availability), netdev, name: "dns", artifacts: ARTIFACTS });
+    vm = await Vm.boot({
+      ...{ image: imageOf(availability), netdev, processors: CONTAINER_PROCESSORS },
+      ...{ name: "dns", artifacts: ARTIFACTS },
+    });
     await vm.check(DHCP_CLIENTS.udhcpc);
   });
 

@@ -13,7 +13,7 @@ import { DHCP_CLIENTS, MAKE_BUSYBOX_CONTAINER_IMAGE, START_DOCKER, START_SSHD } 
 import { ensureDockerClient } from "./host-packages.ts";
 import { ARTIFACTS, HostdProcess, makeFolder } from "./hostd-process.ts";
 import { ensureVm, imageOf } from "./image.ts";
-import { Vm } from "./vm.ts";
+import { CONTAINER_PROCESSORS, Vm } from "./vm.ts";
 
 const availability = await ensureVm();
 const missing = ensureDockerClient();
@@ -124,7 +124,10 @@ describe.skipIf(!availability.available || missing !== undefined)("docker on the
     chownSync(key, uid, gid);
     hostd = await HostdProcess.start("docker", args());
     const netdev = `stream,id=n0,server=on,addr.type=unix,addr.path=${socket}`;
-    vm = await Vm.boot({ image: imageOf(availability), netdev, name: "docker", artifacts: ARTIFACTS });
+    vm = await Vm.boot({
+      ...{ image: imageOf(availability), netdev, processors: CONTAINER_PROCESSORS },
+      ...{ name: "docker", artifacts: ARTIFACTS },
+    });
     // QEMU runs as another user than hostd here.
     chmodSync(socket, 0o666);
     await vm.check(DHCP_CLIENTS.udhcpc);

@@ -8,7 +8,7 @@ import { TestAuthority } from "../../packages/httpproxy/src/testing/certificates
 import { DHCP_CLIENTS, MAKE_BUSYBOX_CONTAINER_IMAGE, START_DOCKER } from "./guest-commands.ts";
 import { ARTIFACTS, HostdProcess, makeFolder } from "./hostd-process.ts";
 import { ensureVm, imageOf } from "./image.ts";
-import { Vm } from "./vm.ts";
+import { CONTAINER_PROCESSORS, Vm } from "./vm.ts";
 
 const availability = await ensureVm();
 const LOOPBACK = "127.0.0.1";
@@ -83,7 +83,10 @@ proxy: {upstream: "http://${LOOPBACK}:${proxy}"}
     const args = ["--config", config, "--qemu", `unix://${socket}`, "--state", join(folder, "state")];
     hostd = await HostdProcess.start("http-proxy", args);
     const netdev = `stream,id=n0,addr.type=unix,addr.path=${socket}`;
-    vm = await Vm.boot({ image: imageOf(availability), netdev, name: "http-proxy", artifacts: ARTIFACTS });
+    vm = await Vm.boot({
+      ...{ image: imageOf(availability), netdev, processors: CONTAINER_PROCESSORS },
+      ...{ name: "http-proxy", artifacts: ARTIFACTS },
+    });
     await vm.check(DHCP_CLIENTS.udhcpc);
     await vm.check("mkdir -p /etc/ssl/certs && cat >>/etc/ssl/certs/test.pem", { stdin: Buffer.from(authority.ca) });
   });

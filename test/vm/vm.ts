@@ -27,6 +27,10 @@ export interface BootOptions extends Partial<NetworkDevice> {
   readonly script?: string;
   /** MiB, 2048 if left out. */
   readonly memory?: number;
+  /**
+   * Processors, 2 if left out. Under emulation a guest that starts containers should have {@link CONTAINER_PROCESSORS}.
+   */
+  readonly processors?: number;
   /** Names the files in `artifacts`. */
   readonly name?: string;
   /** More arguments for QEMU. */
@@ -43,6 +47,12 @@ export interface RunOptions {
   /** Its standard input, which is empty if left out. */
   readonly stdin?: string | Uint8Array;
 }
+
+/**
+ * Processors of a guest that starts containers. With two emulated ones its kernel once stood still for minutes while runc
+ * started a program, each processor waiting for the other ("watchdog: BUG: soft lockup" on both).
+ */
+export const CONTAINER_PROCESSORS = 1;
 
 const KERNEL_ARGUMENTS = [
   "console=ttyS0",
@@ -127,7 +137,16 @@ export class Vm {
     }
     const args = [
       ...["-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-      ...["-M", "q35", "-m", String(options.memory ?? 2048), "-smp", "2", "-cpu", "max,la57=off"],
+      ...[
+        "-M",
+        "q35",
+        "-m",
+        String(options.memory ?? 2048),
+        "-smp",
+        String(options.processors ?? 2),
+        "-cpu",
+        "max,la57=off",
+      ],
       ...["-accel", options.image.accelerator === "tcg" ? "tcg,thread=multi" : options.image.accelerator],
       ...["-kernel", options.image.kernel, "-initrd", options.image.initrd],
       ...["-append", KERNEL_ARGUMENTS.join(" ")],
