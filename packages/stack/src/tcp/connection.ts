@@ -504,17 +504,14 @@ export class TcpConnection implements TcpFlow, FlowEntry, Timed {
     return field;
   }
 
-  get #waitsForWindow(): boolean {
-    return this.windowTurn?.isWaiting ?? false;
-  }
-
   /** Lets the receive buffer grow when the owner keeps up with a flow that fills it. */
   #growReceiveLimit(): void {
     // Half a window is early enough for the next to be open before a sender in slow start needs it.
     if (this.unconsumed > this.receiveLimit >> 2 || this.deliveredSinceGrowth < this.receiveLimit >> 1) return;
     this.#deliveredBefore += this.deliveredSinceGrowth;
     this.deliveredSinceGrowth = 0;
-    if (this.#waitsForWindow || this.receiveLimit >= MAXIMUM_BUFFER || this.receiveShift === 0) return;
+    const most = Math.min(MAXIMUM_BUFFER, this.#shared.windows.usefulBuffer(this));
+    if (this.receiveLimit >= most || this.receiveShift === 0) return;
     if (this.#owner.reserve(this, this.receiveLimit)) this.receiveLimit *= 2;
   }
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { Lan } from "../testing/lan.ts";
+import { Random } from "../testing/random.ts";
 import { type HandshakeOptions, Peer } from "../testing/trace.ts";
-import { INITIAL_BUFFER } from "./buffer-budget.ts";
+import { INITIAL_BUFFER, SMALLEST_BUFFER } from "./buffer-budget.ts";
 
 const RING = 256;
 const SEGMENT = 1460;
@@ -9,6 +10,12 @@ const SEGMENT = 1460;
 const LIMIT = RING * SEGMENT;
 /** What a window opens by at least when it has its turn. */
 const BURST = 64 * 1024;
+
+interface SendersOptions extends HandshakeOptions {
+  readonly ring?: number;
+  readonly segment?: number;
+  readonly bufferBudget?: number;
+}
 
 /** Peers that send in full segments what their windows allow, with nothing on the way but the test. */
 class Senders {
@@ -24,10 +31,13 @@ class Senders {
   /** What the last acknowledgment of each said, and its window's edge. */
   readonly #said: string[] = [];
 
-  constructor(count: number, { ring = RING, ...handshake }: HandshakeOptions & { ring?: number } = {}) {
-    this.lan = new Lan({ tcp: { receiveRing: ring } });
+  readonly #segment: number;
+
+  constructor(count: number, { ring = RING, segment = SEGMENT, bufferBudget, ...handshake }: SendersOptions = {}) {
+    this.#segment = segment;
+    this.lan = new Lan({ mtu: segment + 40, tcp: { receiveRing: ring, ...(bufferBudget && { bufferBudget }) } });
     this.peers = Array.from({ length: count }, (_, port) => {
-      return new Peer(this.lan, { port: port + 1 }).established({ wscale: 7, ...handshake });
+      return new Peer(this.lan, { port: port + 1 }).established({ wscale: 7, mss: segment, ...handshake });
     });
     this.sent = this.peers.map(() => 1);
     this.edges = this.peers.map(() => 1 + INITIAL_BUFFER - 1);
@@ -38,9 +48,9 @@ class Senders {
   send(index: number, most: number): number {
     const start = this.sent[index];
     const room = Math.min(most, this.edges[index] - start);
-    for (let left = room; left >= SEGMENT; left -= SEGMENT) {
-      this.peers[index].inject({ flags: "A", seq: this.sent[index], ack: 1, data: SEGMENT });
-      this.sent[index] += SEGMENT;
+    for (let left = room; left >= this.#segment; left -= this.#segment) {
+      this.peers[index].inject({ flags: "A", seq: this.sent[index], ack: 1, data: this.#segment });
+      this.sent[index] += this.#segment;
     }
     this.lan.flush();
     this.look();
@@ -156,6 +166,27 @@ describe("windows that are open together", () => {
   });
 });
 
+test("no flow takes more of the memory for buffers than its turns need, so that there is enough for every other's", () => {
+  const count = 16;
+  const segment = 24 * 1024;
+  const turn = 4 * segment;
+  const ring = 16;
+  // What each begins with both ways, once more that for its turns, and all windows for the one that was first.
+  const each = 2 * (INITIAL_BUFFER - SMALLEST_BUFFER) + INITIAL_BUFFER;
+  const senders = new Senders(count, { ring, segment, bufferBudget: count * each + 2 * ring * segment });
+  const random = new Random(1);
+  for (let flows = 1; flows <= count; flows++) {
+    for (let round = 0; round < 10; round++) {
+      for (let index = 0; index < flows; index++) senders.send(index, (1 + random.below(4)) * segment);
+    }
+  }
+  senders.opened.length = 0;
+  for (let round = 0; round < 20; round++) senders.round();
+  const largest = senders.peers.map(() => 0);
+  for (const [index, bytes] of senders.opened) largest[index] = Math.max(largest[index], bytes);
+  expect(Math.min(...largest)).toBeGreaterThanOrEqual(turn - segment);
+});
+
 test("an acknowledgment is sent when a window opens for what the owner takes, and none while it does not", () => {
   for (const count of [1, 3, 8]) {
     const senders = new Senders(count);
@@ -223,6 +254,15 @@ describe("a window that is not used", () => {
     senders.advance(60);
     for (let round = 0; round < 30; round++) senders.round();
     expect(senders.openTogether).toBeLessThanOrEqual(LIMIT + 2 * SEGMENT);
+  });
+
+  test("does not keep the buffer of another small", () => {
+    const count = 40;
+    // An equal part is as much as all have in the other tests.
+    const senders = new Senders(count, { ring: count * RING });
+    for (let round = 0; round < 6; round++) senders.round(10 * SEGMENT);
+    for (let round = 0; round < 400; round++) senders.send(0, 20 * SEGMENT);
+    expect(senders.open(0)).toBeGreaterThan(4 * LIMIT);
   });
 
   test("of a flow that has ended, or is gone, keeps nobody waiting", () => {

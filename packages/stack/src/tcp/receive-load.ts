@@ -69,7 +69,7 @@ export class ReceiveLoad {
    * {@link next}.
    */
   open(connection: TcpConnection, wanted: number, now: number): number {
-    if (connection.roundTrip.lowest > LONG_ROUND_TRIP_MS || !connection.canReceive) return wanted;
+    if (isFar(connection) || !connection.canReceive) return wanted;
     if (connection.largestReceived > this.#segment) this.#segment = connection.largestReceived;
     const turn = connection.windowTurn ?? new WindowTurn();
     connection.windowTurn = turn;
@@ -102,6 +102,15 @@ export class ReceiveLoad {
   admits(connection: TcpConnection, wanted: number, now: number): boolean {
     if (connection.windowTurn !== null && connection.windowTurn.grant > 0) return true;
     return this.open(connection, wanted, now) > 0;
+  }
+
+  /** Bytes up to which a flow's receive buffer is of use: as many as its window may have open, as things are. */
+  usefulBuffer(connection: TcpConnection): number {
+    if (isFar(connection)) return Number.POSITIVE_INFINITY;
+    const equalPart = Math.max(this.#burst, this.#limit / Math.max(1, this.#counted.size));
+    if (this.#head < this.#waiting.length) return equalPart;
+    // Others may make no use of their parts: with what they leave it gets in line for more, and then that is found out.
+    return Math.max(equalPart, this.#limit - this.#offered + (connection.windowTurn?.counted ?? 0));
   }
 
   /** Takes note of what a flow has sent of its window, and of where the window ends. */
@@ -163,9 +172,13 @@ export class ReceiveLoad {
   /** By how much of `wanted` the window of one of so many flows that wait may open; 0 when that is too little for a burst. */
   #share(wanted: number, flows: number): number {
     const free = this.#limit - this.#offered;
-    const least = Math.max(SMALLEST_GRANT, SMALLEST_GRANT_SEGMENTS * this.#segment);
-    const share = Math.min(wanted, Math.max(least, free / flows));
+    const share = Math.min(wanted, Math.max(this.#burst, free / flows));
     return share > free ? 0 : share;
+  }
+
+  /** What a flow is offered at least, when its window opens. */
+  get #burst(): number {
+    return Math.max(SMALLEST_GRANT, SMALLEST_GRANT_SEGMENTS * this.#segment);
   }
 
   get #limit(): number {
@@ -200,4 +213,9 @@ export class ReceiveLoad {
     connection.windowAt = now + PATIENCE_MS;
     this.#reschedule(connection);
   }
+}
+
+/** Whether the peer is far behind the guest, so that its bytes are under way elsewhere. */
+function isFar(connection: TcpConnection): boolean {
+  return connection.roundTrip.lowest > LONG_ROUND_TRIP_MS;
 }
