@@ -53,7 +53,7 @@ const CONNECT_MS = 15_000;
 /** Of a client that sends until it is stopped. */
 const ENDLESS = ["--seconds", 1, "--warmup", 600] as const;
 /**
- * Of many flows the socket buffers of both ends take gigabytes, which the kernel takes some seconds to find memory for where
+ * Of many flows the socket buffers of both ends take a gigabyte, which the kernel takes some seconds to find memory for where
  * its pages have not been in use before, as in a virtual machine. What a peer does is to be seen only then.
  */
 const FILLING_SECONDS = 4;

@@ -58,8 +58,10 @@ hostd and its peers on one machine, in one run, each in turn. \`npm run bench:pe
   emulated processor is no limit, and the services of the host are in another one, on its loopback. The programs that
   load them are the same small C programs for every peer. Neither side uses BBR, whatever the machine's default is, and
   the guest's device holds 10,000 packets. Where a peer has 1,000 flows send more than that at once, the device drops them.
-- 1,000 flows are measured 4 s later than others: until then the socket buffers of both ends, which come to gigabytes, are
-  filled, and on a virtual machine that is mostly the time in which the kernel gets memory that was not in use before.
+- 1,000 flows are measured 4 s later than others: until then the socket buffers of both ends, which come to a gigabyte, are
+  filled, and on a virtual machine that is mostly the time in which the kernel gets memory that was not in use before. Of no
+  socket may more than 1 MiB be unsent: with more, 1,000 of them exceed the memory that the kernel has for TCP, and it closes the
+  windows of all sockets, those of the guest too, since both have one kernel here.
 - hostd, gvproxy and passt get the guest's frames over QEMU's stream framing from a small program that copies them
   between a TAP device and the socket. slirp4netns and pasta are made for namespaces and open the TAP device
   themselves, which spares them one copy and puts the device's work on their account of processor time.

@@ -85,6 +85,10 @@ void allow_descriptors(long count);
 struct sockaddr_in service_address(const struct sockaddr_in *base, int offset);
 /* "192.0.2.1:80", in a static buffer. */
 const char *address_text(const struct sockaddr_in *address);
+/* Has a TCP socket, or those that a listener will accept, send small writes at once and queue no more than keeps it busy. With more,
+   1,000 of them exceed what the kernel has for TCP (net.ipv4.tcp_mem), and it closes the windows of all sockets: those of the
+   guest too, which has a kernel of its own everywhere but here. */
+void prepare_for_load(int socket);
 /* Begins a connection without waiting for it; -1 with errno if that fails at once. */
 int begin_connection(const struct sockaddr_in *to);
 /* A UDP socket that sends to and receives from this address only. */

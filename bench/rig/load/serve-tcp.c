@@ -221,7 +221,7 @@ void listen_tcp(struct in_addr address, long base) {
     if (fd < 0) fail_errno("socket");
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0) fail_errno("SO_REUSEADDR");
     /* Connections inherit it. */
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) fail_errno("TCP_NODELAY");
+    prepare_for_load(fd);
     if (bind(fd, (struct sockaddr *)&local, sizeof local) < 0) fail_errno("TCP %s", address_text(&local));
     if (listen(fd, BACKLOG) < 0) fail_errno("TCP %s", address_text(&local));
     listeners[offset] = (struct endpoint){.fd = fd, .ready = offset == TCP_STATISTICS ? on_statistics : on_accept};

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 enum { WANTED_DESCRIPTORS = 65536, OTHER_DESCRIPTORS = 32, RECEIVE_BUFFER = 8 * 1024 * 1024 };
+/* What a socket may have that the kernel has not sent. The next write is taken when less than half of it is left. */
+enum { UNSENT_MOST = 1024 * 1024 };
 
 uint64_t nanoseconds(void) {
   struct timespec now;
@@ -55,10 +57,9 @@ const char *address_text(const struct sockaddr_in *address) {
 }
 
 int begin_connection(const struct sockaddr_in *to) {
-  int one = 1;
   int connection = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (connection < 0) fail_errno("socket");
-  if (setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) fail_errno("TCP_NODELAY");
+  prepare_for_load(connection);
   if (connect(connection, (const struct sockaddr *)to, sizeof *to) < 0 && errno != EINPROGRESS) {
     int error = errno;
     close(connection);
@@ -66,6 +67,12 @@ int begin_connection(const struct sockaddr_in *to) {
     return -1;
   }
   return connection;
+}
+
+void prepare_for_load(int socket) {
+  int one = 1, unsent = UNSENT_MOST;
+  if (setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) fail_errno("TCP_NODELAY");
+  if (setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) < 0) fail_errno("TCP_NOTSENT_LOWAT");
 }
 
 int connected_datagram_socket(const struct sockaddr_in *to) {
