@@ -21,8 +21,10 @@ const ARP_PROGRAM = `
     process.exit();
   }
   const ip = (...args) => execFileSync("ip", args);
-  // Without IPv6 the kernel says nothing of its own accord.
-  ip("link", "set", "tap0", "address", "02:00:00:00:00:01", "addrgenmode", "none", "up");
+  // Without an address of IPv6 the kernel says nothing of its own accord. Together with "up" this would come too late: the
+  // kernel takes the device up first, and may have joined the address's multicast group by then.
+  ip("link", "set", "tap0", "address", "02:00:00:00:00:01", "addrgenmode", "none");
+  ip("link", "set", "tap0", "up");
   ip("address", "add", "192.0.2.1/24", "dev", "tap0");
   const ethernet = "ffffffffffff" + "020000000002" + "0806";
   const request = "0001080006040001" + "020000000002" + "c0000202" + "000000000000" + "c0000201";
