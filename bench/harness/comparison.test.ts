@@ -3,7 +3,7 @@ import { compare, type Row } from "./comparison.ts";
 import type { Outcome } from "./outcome.ts";
 
 function outcome(peer: string, measure: string, figures: Record<string, number>, more: Partial<Outcome> = {}): Outcome {
-  return { peer, mtu: 1500, round: 1, measure, figures, notes: [], ...more };
+  return { peer, mtu: 1500, round: 1, measure, figures, stolen: 0, notes: [], ...more };
 }
 
 function rowOf(outcomes: readonly Outcome[], cell: string, peers = ["hostd", "gvproxy", "passt"]): Row {

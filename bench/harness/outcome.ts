@@ -8,6 +8,8 @@ export interface Outcome {
   /** Figures by the id of their cell. With a failure, those that were there before. */
   readonly figures: Readonly<Record<string, number>>;
   readonly failure?: string;
+  /** The part of the processors' time that the hypervisor below this machine gave to others meanwhile, from 0 to 1. */
+  readonly stolen: number;
   readonly notes: readonly string[];
 }
 

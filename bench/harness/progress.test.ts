@@ -2,7 +2,15 @@ import { describe, expect, it } from "vitest";
 import { describeStep } from "./progress.ts";
 
 const step = { number: 3, of: 20, round: 2, mtu: 1500, peer: "gvproxy", measure: "up" };
-const outcome = { peer: "gvproxy", mtu: 1500, round: 2, measure: "up", figures: { up: 1.8, "cpu-up": 4.5 }, notes: [] };
+const outcome = {
+  peer: "gvproxy",
+  mtu: 1500,
+  round: 2,
+  measure: "up",
+  figures: { up: 1.8, "cpu-up": 4.5 },
+  stolen: 0,
+  notes: [],
+};
 
 describe("describeStep", () => {
   it("says what is measured now, and what came of it", () => {

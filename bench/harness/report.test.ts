@@ -4,10 +4,36 @@ import type { Outcome } from "./outcome.ts";
 import { markdownReport, plainReport, type Report } from "./report.ts";
 
 const outcomes: Outcome[] = [
-  { peer: "hostd", mtu: 1500, round: 1, measure: "up", figures: { up: 1, "cpu-up": 2 }, notes: [] },
-  { peer: "gvproxy", mtu: 1500, round: 1, measure: "up", figures: { up: 2, "cpu-up": 4 }, notes: ["a remark"] },
-  { peer: "gvproxy", mtu: 1500, round: 1, measure: "dns", figures: {}, failure: "no answer after 12 s", notes: [] },
-  { peer: "gvproxy", mtu: 1500, round: 2, measure: "dns", figures: {}, failure: "no answer after 5.7 s", notes: [] },
+  { peer: "hostd", mtu: 1500, round: 1, measure: "up", figures: { up: 1, "cpu-up": 2 }, stolen: 0.049, notes: [] },
+  {
+    peer: "gvproxy",
+    mtu: 1500,
+    round: 1,
+    measure: "up",
+    figures: { up: 2, "cpu-up": 4 },
+    stolen: 0.05,
+    notes: ["a remark"],
+  },
+  {
+    peer: "gvproxy",
+    mtu: 1500,
+    round: 1,
+    measure: "dns",
+    figures: {},
+    failure: "no answer after 12 s",
+    stolen: 0,
+    notes: [],
+  },
+  {
+    peer: "gvproxy",
+    mtu: 1500,
+    round: 2,
+    measure: "dns",
+    figures: {},
+    failure: "no answer after 5.7 s",
+    stolen: 0.456,
+    notes: [],
+  },
 ];
 const inabilities = [{ peer: "hostd", mtu: 1500, measure: "publish", reason: "not yet" }];
 const report: Report = {
@@ -57,6 +83,14 @@ describe("plainReport", () => {
     expect(text).toContain("Failed\n  gvproxy, MTU 1500, dns: no answer after 12 s (2 of 2 runs)\n");
     expect(text).toContain("Not measured\n  hostd, MTU 1500, publish: not yet\n");
     expect(text).toContain("Notes\n  gvproxy, MTU 1500, up, run 1: a remark\n");
+  });
+
+  it("names what was measured while the hypervisor gave a twentieth and more of the processors to others", () => {
+    expect(text).toContain(
+      "Disturbed\n" +
+        "  gvproxy, MTU 1500, dns, run 2: 46 % of the processors' time went to others than this machine (steal)\n" +
+        "  gvproxy, MTU 1500, up, run 1: 5 % of the processors' time went to others than this machine (steal)\n\n",
+    );
   });
 });
 

@@ -4,6 +4,7 @@ import { formatFigure, formatRatio, formatResult } from "./format.ts";
 import type { Machine } from "./machine.ts";
 import type { Durations } from "./measures.ts";
 import type { Inability, Outcome } from "./outcome.ts";
+import { DISTURBED } from "./stolen-time.ts";
 import { markdownTable, plainTable, type TextTable } from "./table.ts";
 
 /** Everything that a run of the benchmark has found. */
@@ -126,6 +127,7 @@ function remarks(report: Report): Remarks[] {
       title: "Not measured",
       lines: report.inabilities.map(({ peer, mtu, measure, reason }) => `${peer}, MTU ${mtu}, ${measure}: ${reason}`),
     },
+    { title: "Disturbed", lines: disturbances(report) },
     { title: "Notes", lines: notes(report) },
   ].filter(({ lines }) => lines.length > 0);
 }
@@ -162,6 +164,17 @@ function failures({ outcomes, rounds }: Report): string[] {
       ? []
       : [`${first.what}: ${first.failure} (${others.length + 1} of ${rounds} ${plural(rounds, "run")})`],
   );
+}
+
+/** The measures during which the hypervisor gave much to others, the worst first. */
+function disturbances({ outcomes }: Report): string[] {
+  return outcomes
+    .filter(({ stolen }) => stolen >= DISTURBED)
+    .toSorted((a, b) => b.stolen - a.stolen)
+    .map(({ peer, mtu, round, measure, stolen }) => {
+      const part = `${Math.round(stolen * 100)} % of the processors' time`;
+      return `${peer}, MTU ${mtu}, ${measure}, run ${round}: ${part} went to others than this machine (steal)`;
+    });
 }
 
 function notes({ outcomes }: Report): string[] {

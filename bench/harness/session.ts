@@ -5,6 +5,7 @@ import type { LoadGenerator } from "./load.ts";
 import type { Durations, Measure } from "./measures.ts";
 import type { Inability, Outcome } from "./outcome.ts";
 import { RunningPeer } from "./running-peer.ts";
+import { StolenTime } from "./stolen-time.ts";
 
 export interface SessionOptions {
   readonly peers: readonly Peer[];
@@ -117,17 +118,18 @@ class Session {
     const figures: Record<string, number> = {};
     const notes: string[] = [];
     const outcome = { peer, mtu, round, measure: measure.id, figures, notes };
-    if (running === undefined) return { ...outcome, failure: startFailure };
+    if (running === undefined) return { ...outcome, stolen: 0, failure: startFailure };
+    const stolen = new StolenTime();
     try {
       const record = (cell: string, value: number) => {
         figures[cell] = value;
       };
       await measure.run({ running, load, durations, record, note: (text) => notes.push(text) });
       if (running.end !== undefined) throw new Error("the figures were there, but then");
-      return outcome;
+      return { ...outcome, stolen: stolen.share() };
     } catch (error) {
       const end = running.end === undefined ? "" : `; the program ${running.end}`;
-      return { ...outcome, failure: `${messageOf(error)}${end}` };
+      return { ...outcome, stolen: stolen.share(), failure: `${messageOf(error)}${end}` };
     }
   }
 
