@@ -67,12 +67,7 @@ async function transfer({ peer, ...rig }: Rig, { id, run }: Measure, mtu: number
   const total = pauses.reduce((sum, pause) => sum + pause, 0);
   const row = [
     ...[String(mtu), id, figures[0] ?? "-", String(pauses.length), formatFigure(total / Math.max(1, pauses.length))],
-    ...[
-      formatFigure(longest("young")),
-      formatFigure(longest("full")),
-      formatFigure(total / 10 / seconds),
-      formatFigure(stolen * 100),
-    ],
+    ...[longest("young"), longest("full"), total / 10 / seconds, stolen * 100].map(formatFigure),
   ];
   return { row, longest: Math.max(0, ...pauses), stolen };
 }

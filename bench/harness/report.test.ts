@@ -85,11 +85,11 @@ describe("plainReport", () => {
     expect(text).toContain("Notes\n  gvproxy, MTU 1500, up, run 1: a remark\n");
   });
 
-  it("names what was measured while the hypervisor gave a twentieth and more of the processors to others", () => {
+  it("says with which peers the hypervisor gave much to others, how often, and how much at the most", () => {
     expect(text).toContain(
       "Disturbed\n" +
-        "  gvproxy, MTU 1500, dns, run 2: 46 % of the processors' time went to others than this machine (steal)\n" +
-        "  gvproxy, MTU 1500, up, run 1: 5 % of the processors' time went to others than this machine (steal)\n\n",
+        "  gvproxy: in 2 of 3 measures 5 % and more of the processors' time went to others than this machine (steal), " +
+        "at most 46 % (MTU 1500, dns, run 2)\n\n",
     );
   });
 });

@@ -166,15 +166,19 @@ function failures({ outcomes, rounds }: Report): string[] {
   );
 }
 
-/** The measures during which the hypervisor gave much to others, the worst first. */
-function disturbances({ outcomes }: Report): string[] {
-  return outcomes
-    .filter(({ stolen }) => stolen >= DISTURBED)
-    .toSorted((a, b) => b.stolen - a.stolen)
-    .map(({ peer, mtu, round, measure, stolen }) => {
-      const part = `${Math.round(stolen * 100)} % of the processors' time`;
-      return `${peer}, MTU ${mtu}, ${measure}, run ${round}: ${part} went to others than this machine (steal)`;
-    });
+/** With which peers the hypervisor gave much to others, and when the most. */
+function disturbances({ peers, outcomes }: Report): string[] {
+  return peers.flatMap(({ id }) => {
+    const all = outcomes.filter(({ peer }) => peer === id);
+    const [worst, ...others] = all.filter(({ stolen }) => stolen >= DISTURBED).toSorted((a, b) => b.stolen - a.stolen);
+    if (worst === undefined) return [];
+    const { mtu, measure, round, stolen } = worst;
+    return [
+      `${id}: in ${others.length + 1} of ${all.length} ${plural(all.length, "measure")} ${DISTURBED * 100} % and more of the ` +
+        `processors' time went to others than this machine (steal), at most ${Math.round(stolen * 100)} % ` +
+        `(MTU ${mtu}, ${measure}, run ${round})`,
+    ];
+  });
 }
 
 function notes({ outcomes }: Report): string[] {
