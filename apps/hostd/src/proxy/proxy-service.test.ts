@@ -1,5 +1,6 @@
 import { chmodSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { rootCertificates } from "node:tls";
 import {
   type Destination,
   formatRoute,
@@ -18,7 +19,7 @@ import { ProxyService } from "./proxy-service.ts";
 
 const HTTP: Destination = { scheme: "http", host: "www.example.com", port: 80 };
 const HTTPS: Destination = { ...HTTP, scheme: "https", port: 443 };
-const PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+const PEM = `${rootCertificates[0]}\n`;
 
 const configOf = (proxy: SettingsInput["proxy"]) => parseConfig({ proxy }, "test");
 
@@ -208,15 +209,22 @@ describe("the file of certificates", () => {
     expect((await server(HTTPS)).ca).toBe(`${PEM}# another\n`);
   });
 
-  it("is refused when there is none, or nothing in it, and then nothing has changed", async () => {
+  it("is refused when there is none, nothing in it, or one that is not whole, and then nothing has changed", async () => {
     const folder = await makeFolder();
     const none = join(folder, "none.pem");
     const empty = join(folder, "empty.pem");
     writeFileSync(empty, "text");
+    const garbled = join(folder, "garbled.pem");
+    writeFileSync(garbled, `# ours\n${PEM}-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n`);
+    const line = PEM.split("\n").length + 1;
+    const cut = join(folder, "cut.pem");
+    writeFileSync(cut, PEM.slice(0, 200));
     const { service, routes } = make({ upstream: "http://one.test:1" });
     for (const [ca, reason] of [
       [none, /^proxy\.ca: .*none\.pem has no certificates: ENOENT/],
       [empty, /^proxy\.ca: .*empty\.pem has no certificates: there is no line -----BEGIN CERTIFICATE-----/],
+      [garbled, new RegExp(`^proxy\\.ca: .*garbled\\.pem has a certificate in line ${line} that cannot be read: `)],
+      [cut, /in line 1 that cannot be read: there is no line -----END CERTIFICATE----- after it$/],
     ] as const) {
       expect(() => make({ ca })).toThrow(ConfigError);
       expect(() => service.prepare(configOf({ ca, upstream: "direct" }))).toThrow(reason);
