@@ -37,7 +37,8 @@ function listing({ peers, known }: Choice): string {
 async function measure({ peers, mtus, measures, runs, seconds, output, json, save }: Arguments, folder: string) {
   const began = new Date();
   const machine = describeMachine();
-  const durations = { seconds, warmup: Math.min(1, seconds / 4) };
+  // Long enough for programs with a compiler of their own to have compiled what they do.
+  const durations = { seconds, warmup: Math.min(1, seconds / 2) };
   const results = output ?? join(REPOSITORY, "bench", "output", began.toISOString().slice(0, 19).replaceAll(":", ""));
   mkdirSync(results, { recursive: true });
   await becomeHost(folder);
