@@ -44,7 +44,7 @@ interface Rig {
   readonly load: LoadGenerator;
 }
 
-/** One measure of one hostd; returns a row of the table, and the longest pause in milliseconds. */
+/** One measure of one hostd; returns a row of the table, the longest pause in milliseconds, and the part that was stolen. */
 async function transfer({ peer, ...rig }: Rig, { id, run }: Measure, mtu: number, seconds: number) {
   const running = await RunningPeer.start(peer, { mtu, ...rig });
   const figures: string[] = [];

@@ -14,7 +14,7 @@ What is measured:
   --cells LIST     these cells or groups of them, such as up,udp,flows (all)
   --list           show the peers and cells there are, and end
 
-How long (about 40 minutes with five peers):
+How long (about 45 minutes with five peers):
   --quick          less than two minutes: one short run, of the cells that do not take long
   --runs N         each cell so often, from 1 to 100 (3; with --quick 1)
   --seconds S      each time for S seconds, from 0.1 to 600 (2; with --quick 0.5)
