@@ -9,7 +9,7 @@ import { describe, expect, it } from "vitest";
 import { readPcap } from "../../packages/frontends/src/testing/read-pcap.ts";
 import { ensureTcpdump, findCommand } from "../vm/host-packages.ts";
 import { download, fileHash, serveFiles } from "./support/host-servers.ts";
-import { HOSTD_COMMAND, HostdCommand } from "./support/hostd-command.ts";
+import { HOSTD_COMMAND, HostdCommand, SLOW_AFTER_WRITING } from "./support/hostd-command.ts";
 import { GATEWAY, HOST, inLab, type Lab } from "./support/lab.ts";
 import { readCapture } from "./support/tshark.ts";
 
@@ -128,7 +128,8 @@ describe("hostd capture", () => {
       await two.ping(HOST);
       await two.ping(HOST);
       for (const { child } of captures) child.kill("SIGINT");
-      await Promise.all(captures.map((capture) => capture.outcome()));
+      const outcomes = await Promise.all(captures.map((capture) => capture.outcome()));
+      for (const outcome of outcomes) expect(outcome).toMatchObject({ code: 0 });
       const [all, ofFirst, others] = (await Promise.all(outputs)).map(kindsOf);
       expect(all).toEqual(Array(6).fill(1));
       expect(ofFirst).toEqual([1, 1]);
@@ -138,6 +139,20 @@ describe("hostd capture", () => {
       await one.ping(HOST);
       await daemon.close();
       expect(await (await readCapture(daemon.capture)).count("icmp")).toBe(8);
+    }));
+
+  it("ends in order at a signal that comes as soon as it says that it captures", () =>
+    inLab(async (lab) => {
+      await lab.start({ api: apiOf(lab) });
+      const capture = new HostdCommand(lab, ["capture", "--api", apiOf(lab)], SLOW_AFTER_WRITING);
+      const output = buffer(capture.child.stdout);
+      await capture.says("capturing");
+      capture.child.kill("SIGINT");
+      expect(await capture.outcome()).toMatchObject({
+        code: 0,
+        stderr: expect.stringMatching(/0 packets captured\n$/),
+      });
+      expect(readPcap(await output)).toEqual([]);
     }));
 
   it("never slows the VM: what a reader does not take is dropped, and counted at the end", () =>

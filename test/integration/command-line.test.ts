@@ -1,64 +1,46 @@
-import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { lstat, readFile } from "node:fs/promises";
+import { lstat, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
-import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { attachStoppedGuest, closed, serveTcp } from "./support/host-servers.ts";
+import { HostdCommand, type Outcome, SLOW_AFTER_WRITING } from "./support/hostd-command.ts";
 import { requestOver } from "./support/http-socket.ts";
 import { GATEWAY, HOST, inLab, type Lab } from "./support/lab.ts";
 import { readCapture } from "./support/tshark.ts";
 
-const COMMAND = fileURLToPath(new URL("../../apps/hostd/bin/hostd.mjs", import.meta.url));
-
-interface Outcome {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stderr: string;
-}
-
 /** `hostd up` as a process of its own. */
 class Hostd {
-  readonly #child: ChildProcessByStdio<null, Readable, Readable>;
-  readonly #stderr: Promise<string>;
-  readonly #exit: Promise<[number | null, NodeJS.Signals | null]>;
+  readonly #command: HostdCommand;
   #output = "";
 
-  constructor(lab: Lab, capture: string, ...flags: string[]) {
+  constructor(lab: Lab, capture: string, flags: readonly string[] = [], variables: Record<string, string> = {}) {
     const args = ["up", "--qemu", `unix://${lab.socket}`, "--state", join(lab.folder, "state")];
-    args.push("--capture", capture, ...flags);
-    const env = { PATH: process.env.PATH, HOME: lab.folder, XDG_RUNTIME_DIR: lab.folder };
-    this.#child = spawn(process.execPath, [COMMAND, ...args], {
-      cwd: lab.folder,
-      env,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    this.#stderr = text(this.#child.stderr);
-    this.#exit = once(this.#child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
-    this.#child.stdout.on("data", (chunk) => {
+    this.#command = new HostdCommand(lab, [...args, "--capture", capture, ...flags], variables);
+    this.#command.child.stdout.on("data", (chunk) => {
       this.#output += chunk;
     });
-    lab.defer(() => this.#child.kill("SIGKILL"));
   }
 
   /** What it printed once VMs can attach. */
   async announcement(): Promise<string> {
     while (!this.#output.includes("-netdev")) {
-      await Promise.race([once(this.#child.stdout, "data"), this.#failed()]);
+      await Promise.race([once(this.#command.child.stdout, "data"), this.#failed()]);
     }
     return this.#output;
   }
 
-  kill(signal: NodeJS.Signals): void {
-    this.#child.kill(signal);
+  /** Waits until its log has some text. */
+  logs(text: string): Promise<void> {
+    return this.#command.says(text);
   }
 
-  async outcome(): Promise<Outcome> {
-    const [code, signal] = await this.#exit;
-    return { code, signal, stderr: await this.#stderr };
+  kill(signal: NodeJS.Signals): void {
+    this.#command.child.kill(signal);
+  }
+
+  outcome(): Promise<Outcome> {
+    return this.#command.outcome();
   }
 
   async #failed(): Promise<never> {
@@ -71,7 +53,12 @@ describe("hostd up", () => {
   it("serves a guest, and ends in order at SIGTERM", () =>
     inLab(async (lab) => {
       const api = join(lab.folder, "api.sock");
-      const hostd = new Hostd(lab, lab.nextCapture(), "--api", `unix://${api}`, "--dns-server", lab.nameServer.address);
+      const hostd = new Hostd(lab, lab.nextCapture(), [
+        "--api",
+        `unix://${api}`,
+        "--dns-server",
+        lab.nameServer.address,
+      ]);
       const announcement = await hostd.announcement();
       expect(announcement).toContain("subnet 192.168.65.0/24, gateway 192.168.65.1, this host 192.168.65.254");
       expect(announcement).toContain(`Attach a VM at unix://${lab.socket}:`);
@@ -106,6 +93,23 @@ describe("hostd up", () => {
       await attachStoppedGuest(lab);
       hostd.kill("SIGINT");
       expect(await hostd.outcome()).toMatchObject({ code: 0, signal: null });
+    }));
+
+  it("reads its configuration again at SIGHUP, at one that comes as soon as VMs can attach as well", () =>
+    inLab(async (lab) => {
+      const file = join(lab.folder, "hostd.yaml");
+      await writeFile(file, "log: { level: info }\n");
+      const hostd = new Hostd(lab, lab.nextCapture(), ["--config", file], SLOW_AFTER_WRITING);
+      await hostd.announcement();
+      await writeFile(file, "forwards: [{ listen: 0, to: 80 }]\n");
+      hostd.kill("SIGHUP");
+      await hostd.logs("configuration read again: forwards changed");
+      await writeFile(file, "mtu: 1\n");
+      hostd.kill("SIGHUP");
+      await hostd.logs("mtu: 1 is not a whole number of bytes from 576 to 65520");
+      await (await lab.boot(1)).ping(GATEWAY);
+      hostd.kill("SIGTERM");
+      expect(await hostd.outcome()).toMatchObject({ code: 0 });
     }));
 
   it("takes over the socket of one that was killed, and its leases", () =>

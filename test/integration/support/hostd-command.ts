@@ -7,6 +7,23 @@ import type { Lab } from "./lab.ts";
 /** The script of the command. */
 export const HOSTD_COMMAND = fileURLToPath(new URL("../../../apps/hostd/bin/hostd.mjs", import.meta.url));
 
+/**
+ * What makes a process of Node stand still whenever it has written something, as on a busy machine: whoever acts on what
+ * it says is faster than whatever it does next.
+ */
+export const SLOW_AFTER_WRITING = {
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    for (const stream of [process.stdout, process.stderr]) {
+      const write = stream.write;
+      stream.write = function (...args) {
+        const result = write.apply(this, args);
+        Atomics.wait(never, 0, 0, 100);
+        return result;
+      };
+    }`)}`,
+};
+
 export interface Outcome {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;

@@ -38,12 +38,13 @@ export async function runCapture({ api, vm, filter, snaplen, count, write = "-" 
     response.destroy();
     throw error;
   });
-  say(`capturing ${describeWish(vm, filter)}; Ctrl-C ends it`);
   let ending: Promise<unknown> | null = null;
   const end = () => (ending ??= askApi(api, "/v1/captures", { method: "DELETE", query: { id } }));
   // The answer ends then; that hostd is gone is noticed by it too.
   const restoreSignals = onStopSignals(() => void end().catch(() => {}));
   try {
+    // Whoever reads this may send a signal at once.
+    say(`capturing ${describeWish(vm, filter)}; Ctrl-C ends it`);
     if (!(await copy(response, output, counter))) return;
     const dropped = droppedOf(await (counter.isDone ? end() : ending)?.catch(() => null));
     say(`${counter.packets} packets captured`);

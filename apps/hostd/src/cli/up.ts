@@ -55,25 +55,16 @@ export async function runUp(
     process.exit(1);
   });
   for (const warning of hostWarnings(config)) logger.warn(warning);
+  const starting = start(config, logger, rereadConfig, loadDaemon);
+  // One that comes before hostd runs may be about a file that has been read already: it is heeded then.
+  process.on("SIGHUP", () => void starting.then((daemon) => reload(daemon, logger)).catch(() => {}));
   let daemon: Daemon;
   try {
-    limitYoungGeneration();
-    prepareSockets(config);
-    const startDaemon = await loadDaemon();
-    daemon = await startDaemon(config, logger, {
-      readConfig: rereadConfig,
-      activated: ActivatedSockets.fromEnvironment(process.env, process.pid),
-    });
+    daemon = await starting;
   } catch (error) {
     return failed(logger, "cannot start", error);
   }
   process.stdout.write(announcement(config, daemon.endpoints));
-  const { control } = daemon;
-  process.on("SIGHUP", () => {
-    control.reload().catch((error: Error) => {
-      for (const line of error.message.split("\n")) logger.error(`not reloaded: ${line}`);
-    });
-  });
   const signal = await stopped;
   logger.info(`${signal}: closing`);
   try {
@@ -83,6 +74,31 @@ export async function runUp(
   }
   logger.info("closed");
   return 0;
+}
+
+/** @throws when it cannot start. */
+async function start(
+  config: HostdConfig,
+  logger: Logger,
+  rereadConfig: () => Promise<HostdConfig>,
+  loadDaemon: () => Promise<StartDaemon>,
+): Promise<Daemon> {
+  limitYoungGeneration();
+  prepareSockets(config);
+  const startDaemon = await loadDaemon();
+  return startDaemon(config, logger, {
+    readConfig: rereadConfig,
+    activated: ActivatedSockets.fromEnvironment(process.env, process.pid),
+  });
+}
+
+async function reload({ control }: Daemon, logger: Logger): Promise<void> {
+  try {
+    await control.reload();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    for (const line of message.split("\n")) logger.error(`not reloaded: ${line}`);
+  }
 }
 
 function failed(logger: Logger, what: string, error: unknown): number {
