@@ -55,7 +55,11 @@ export async function main(args: readonly string[], modules: Modules = hostdModu
     },
     async check(options) {
       const { printConfig, readConfig } = await import("./cli/up.ts");
-      await printConfig(await readConfig(options.config, new Map()));
+      const { readCaFile } = await import("./proxy/ca-file.ts");
+      const config = await readConfig(options.config, new Map());
+      // The one file that hostd does not start without; other files may come later, and are waited for.
+      readCaFile(config.proxy.ca);
+      await printConfig(config);
     },
     async demo(options) {
       const runDemo = await modules.loadDemo();

@@ -218,6 +218,18 @@ describe("hostd check", () => {
     expect(stderr).toMatch(/^hostd: warning: qemu: tcp:\/\/0\.0\.0\.0:5555 is reachable from other machines/m);
   });
 
+  it("reads the certificates that it names, as hostd up does", async () => {
+    writeFileSync(join(folder, "ca.yaml"), "proxy: { ca: ca.pem }\n");
+    writeFileSync(join(folder, "ca.pem"), "-----BEGIN CERTIFICATE-----\n");
+    expect(await hostd("check", "--config", "ca.yaml")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr:
+        `hostd: proxy.ca: ${folder}/ca.pem has a certificate in line 1 that cannot be read: ` +
+        "there is no line -----END CERTIFICATE----- after it\n",
+    });
+  });
+
   it("lists every problem of a file and ends with code 2", async () => {
     writeFileSync(join(folder, "bad.yaml"), "mtuu: 1500\ndhcp:\n  leaseSeconds: 1\n");
     expect(await hostd("check", "--config", "bad.yaml")).toEqual({
