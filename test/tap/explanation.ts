@@ -11,6 +11,8 @@ const PATIENCE_MS = 150;
 
 /** What hostd waits at least before it sends the last segment again. */
 const OWN_PATIENCE_MS = 50;
+/** What passes at most between what belongs to one moment. */
+const MOMENT_MS = 5;
 
 /** Why a flag of TCP's analysis may be there on a link that loses nothing. */
 export interface Explanation {
@@ -154,17 +156,43 @@ function lastBefore(
   return connection.findLast((each) => each.frame < segment.frame && matches(each));
 }
 
-/** The flags that none of the explanations holds for, one line each. */
-export function unexplained(segments: readonly CapturedSegment[], explanations: readonly Explanation[]): string[] {
+/** A flag that no explanation holds for. */
+interface OpenFlag {
+  readonly flag: AnalysisFlag;
+  readonly segment: CapturedSegment;
+}
+
+function openFlags(segments: readonly CapturedSegment[], explanations: readonly Explanation[]): OpenFlag[] {
   const connections = Map.groupBy(segments, ({ stream }) => stream);
   return segments.flatMap((segment) => {
     const connection = connections.get(segment.stream) ?? [];
     const isOpen = (flag: AnalysisFlag) =>
       !explanations.some((each) => each.flag === flag && each.holds(segment, connection));
-    return segment.analysis
-      .filter(isOpen)
-      .map((flag) => `${flag} by ${isStack(segment) ? "hostd" : "the guest"}: ${describe(segment)}`);
+    return segment.analysis.filter(isOpen).map((flag) => ({ flag, segment }));
   });
+}
+
+/** The flags that none of the explanations holds for, one line each. */
+export function unexplained(segments: readonly CapturedSegment[], explanations: readonly Explanation[]): string[] {
+  return openFlags(segments, explanations).map(({ flag, segment }) => {
+    return `${flag} by ${isStack(segment) ? "hostd" : "the guest"}: ${describe(segment)}`;
+  });
+}
+
+/**
+ * At how many moments there are flags that none of the explanations holds for. A machine that stops once is late on every
+ * connection that is busy then, so what follows one another closely is one moment.
+ *
+ * @param segments - in their order.
+ */
+export function unexplainedMoments(segments: readonly CapturedSegment[], explanations: readonly Explanation[]): number {
+  let moments = 0;
+  let last = Number.NEGATIVE_INFINITY;
+  for (const { segment } of openFlags(segments, explanations)) {
+    if (segment.time - last > MOMENT_MS) moments++;
+    last = segment.time;
+  }
+  return moments;
 }
 
 /**
