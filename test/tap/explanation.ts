@@ -69,13 +69,13 @@ function probedByte(segment: CapturedSegment, connection: readonly CapturedSegme
 }
 
 /**
- * What a machine that stops for some milliseconds looks like: Linux sends the last segment again (RFC 8985, 7) although
- * hostd has acknowledged it in time.
+ * What a machine that stops for some milliseconds looks like: the last segment is sent again (RFC 8985, 7), by Linux
+ * although hostd has acknowledged it in time, by hostd although Linux was about to acknowledge it.
  */
-export const LATE_ACKNOWLEDGMENTS: readonly Explanation[] = explanationsOf(isLateProbe);
-
-/** The same where the machine has more to do than it can: hostd sends the last segment again as well. */
-export const LATE_EVERYWHERE: readonly Explanation[] = [...LATE_ACKNOWLEDGMENTS, ...explanationsOf(isOwnProbe)];
+export const LATE_ACKNOWLEDGMENTS: readonly Explanation[] = [
+  ...explanationsOf(isLateProbe),
+  ...explanationsOf(isOwnProbe),
+];
 
 type Test = Explanation["holds"];
 
@@ -87,12 +87,9 @@ function explanationsOf(isProbe: Test): Explanation[] {
       flag: "duplicate_ack",
       because: "the segment that came again is reported (RFC 2883)",
       holds: (segment, connection) => {
-        const { reported } = segment;
         const isAnswered = (probe: CapturedSegment) =>
           probe.source !== segment.source &&
-          (reported === null
-            ? probe.length === 0 && endOf(probe) === segment.acknowledgment
-            : probe.sequence >= reported[0] && endOfOld(probe) <= reported[1]) &&
+          (isReported(probe, segment) || isAnsweredUnreported(probe, segment, connection)) &&
           isProbe(probe, connection);
         return lastBefore(segment, connection, isAnswered) !== undefined;
       },
@@ -100,13 +97,31 @@ function explanationsOf(isProbe: Test): Explanation[] {
   ];
 }
 
-/** Whether hostd has sent the last segment again, after it has waited as long as it has to. */
+/** Whether an acknowledgment reports that a segment came again (RFC 2883). */
+function isReported(probe: CapturedSegment, { reported }: CapturedSegment): boolean {
+  return reported !== null && probe.sequence >= reported[0] && endOfOld(probe) <= reported[1];
+}
+
+/** A FIN takes no byte that could be reported, and in TIME-WAIT it is answered alone (RFC 9293, 3.10.7.4). */
+function isAnsweredUnreported(
+  probe: CapturedSegment,
+  { frame, source, reported, acknowledgment }: CapturedSegment,
+  connection: readonly CapturedSegment[],
+): boolean {
+  if (reported !== null || endOf(probe) !== acknowledgment) return false;
+  const hasClosed = connection.some((each) => each.frame < frame && each.source === source && each.flags.includes("F"));
+  return probe.length === 0 || (probe.flags.includes("F") && hasClosed);
+}
+
+/** Whether hostd has sent the last segment again, after it has waited for an acknowledgment as long as it has to. */
 function isOwnProbe(probe: CapturedSegment, connection: readonly CapturedSegment[]): boolean {
   if (!isStack(probe) || probe.timestamps === null) return false;
   const original = lastBefore(probe, connection, (each) => isStack(each) && endOf(each) > each.sequence);
   if (original === undefined || original.timestamps === null) return false;
   const isLast = original.sequence <= probe.sequence && endOf(original) === endOf(probe);
-  return isLast && ((probe.timestamps[0] - original.timestamps[0]) | 0) >= OWN_PATIENCE_MS;
+  const isAcknowledged = (each: CapturedSegment) => isGuest(each) && each.acknowledgment >= endOf(original);
+  if (!isLast || lastBefore(probe, connection, isAcknowledged) !== undefined) return false;
+  return ((probe.timestamps[0] - original.timestamps[0]) | 0) >= OWN_PATIENCE_MS;
 }
 
 function isLateProbe(probe: CapturedSegment, connection: readonly CapturedSegment[]): boolean {
@@ -196,7 +211,8 @@ export function unexplainedMoments(segments: readonly CapturedSegment[], explana
 }
 
 /**
- * Resets that are no answer of a guest that has closed to the second acknowledgment of a segment that it had sent again.
+ * Resets that are no answer of an end that has closed to the second acknowledgment of a segment that it had sent again,
+ * since the first was late.
  */
 export function strayResets(segments: readonly CapturedSegment[]): string[] {
   const connections = Map.groupBy(segments, ({ stream }) => stream);
@@ -204,7 +220,8 @@ export function strayResets(segments: readonly CapturedSegment[]): string[] {
     .filter(({ flags }) => flags.includes("R"))
     .filter((reset) => {
       const connection = connections.get(reset.stream) ?? [];
-      return isStack(reset) || !connection.some((each) => isLateProbe(each, connection));
+      const isProbe = isStack(reset) ? isOwnProbe : isLateProbe;
+      return !connection.some((each) => isProbe(each, connection));
     })
     .map(describe);
 }
