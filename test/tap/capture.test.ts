@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, rmSync } from "node:fs";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -19,6 +19,7 @@ import {
 import { TapGuest, tapGuestsAreAvailable } from "./tap-guest.ts";
 import { Traffic, type Transfer } from "./traffic.ts";
 import { type CapturedSegment, expertMessages, tcpSegments } from "./tshark.ts";
+import { whileUndisturbed } from "./undisturbed.ts";
 
 const isAvailable = tapGuestsAreAvailable();
 const MB = 1_000_000;
@@ -109,21 +110,23 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
     expect(unexplainedMoments(segments, usual)).toBeLessThanOrEqual(most);
   }
 
-  it("shows nothing that TCP had to repair while one connection carries more each way than there are sequence numbers", async () => {
-    const mtu = 65520;
-    const length = 2 ** 32 + 50 * MB;
-    const capture = captureOf("wrap");
-    const pipe = join(folder, "wrap.pipe");
-    execFileSync("mkfifo", ["-m", "666", pipe]);
-    const shortened = execFileAsync(process.execPath, [SHORTEN, pipe, capture]);
-    const [{ seconds }] = await run("wrap", mtu, pipe, [[{ up: length, down: length }]]);
-    await shortened;
-    const rate = ((2 * length * 8) / seconds / 1e9).toFixed(2);
-    process.stderr.write(`tap: ${length} bytes each way at once in ${seconds.toFixed(1)} s, ${rate} Gbit/s in all\n`);
-    const segments = await read(capture, mtu);
-    expect(segments.length).toBeGreaterThan((2 * length) / mtu);
-    expectExplained("the wrap of the sequence numbers", segments, PAUSES);
-  });
+  it("shows nothing that TCP had to repair while one connection carries more each way than there are sequence numbers", () =>
+    whileUndisturbed(async () => {
+      const mtu = 65520;
+      const length = 2 ** 32 + 50 * MB;
+      const capture = captureOf("wrap");
+      const pipe = join(folder, "wrap.pipe");
+      rmSync(pipe, { force: true });
+      execFileSync("mkfifo", ["-m", "666", pipe]);
+      const shortened = execFileAsync(process.execPath, [SHORTEN, pipe, capture]);
+      const [{ seconds }] = await run("wrap", mtu, pipe, [[{ up: length, down: length }]]);
+      await shortened;
+      const rate = ((2 * length * 8) / seconds / 1e9).toFixed(2);
+      process.stderr.write(`tap: ${length} bytes each way at once in ${seconds.toFixed(1)} s, ${rate} Gbit/s in all\n`);
+      const segments = await read(capture, mtu);
+      expect(segments.length).toBeGreaterThan((2 * length) / mtu);
+      expectExplained("the wrap of the sequence numbers", segments, PAUSES);
+    }));
 
   describe.each([1500, 65520])("with an MTU of %i", (mtu) => {
     async function record(name: string, sets: readonly Plans[]): Promise<CapturedSegment[]> {
@@ -133,44 +136,56 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
       return await read(capture, mtu);
     }
 
-    it("shows nothing that TCP had to repair in transfers each way and at once, and in half-closed connections", async () => {
-      const segments = await record("transfers", [
-        [{ up: 0, down: 4 * MB }],
-        [{ up: 4 * MB, down: 0 }],
-        [{ up: 2 * MB, down: 2 * MB }],
-        [{ up: 100_000, down: 100_000, first: "client" }],
-        [{ up: 100_000, down: 100_000, first: "server" }],
-      ]);
-      expect(segments.length).toBeGreaterThan((12 * MB) / mtu);
-      expectExplained(`transfers with an MTU of ${mtu}`, segments, FLOW_CONTROL);
-    });
+    it("shows nothing that TCP had to repair in transfers each way and at once, and in half-closed connections", () =>
+      whileUndisturbed(async () => {
+        const segments = await record("transfers", [
+          [{ up: 0, down: 4 * MB }],
+          [{ up: 4 * MB, down: 0 }],
+          [{ up: 2 * MB, down: 2 * MB }],
+          [{ up: 100_000, down: 100_000, first: "client" }],
+          [{ up: 100_000, down: 100_000, first: "server" }],
+        ]);
+        expect(segments.length).toBeGreaterThan((12 * MB) / mtu);
+        expectExplained(`transfers with an MTU of ${mtu}`, segments, FLOW_CONTROL);
+      }));
 
-    it("shows nothing that TCP had to repair on many connections at once", async () => {
-      const segments = await record("many", [
-        new Array(40).fill({ up: 20_000, down: 20_000 }),
-        new Array(40).fill({ up: 100, down: 1000 }),
-        new Array(10).fill({ up: 1000, down: 1000, first: "server" }),
-      ]);
-      expect(new Set(segments.map(({ stream }) => stream)).size).toBe(90);
-      expectExplained(`many connections with an MTU of ${mtu}`, segments, FLOW_CONTROL);
-    });
+    it("shows nothing that TCP had to repair on many connections at once", () =>
+      whileUndisturbed(async () => {
+        const segments = await record("many", [
+          new Array(40).fill({ up: 20_000, down: 20_000 }),
+          new Array(40).fill({ up: 100, down: 1000 }),
+          new Array(10).fill({ up: 1000, down: 1000, first: "server" }),
+        ]);
+        expect(new Set(segments.map(({ stream }) => stream)).size).toBe(90);
+        expectExplained(`many connections with an MTU of ${mtu}`, segments, FLOW_CONTROL);
+      }));
 
-    it("shows only probes of a closed window where a reader stops", async () => {
-      const segments = await record("pauses", [
-        [{ up: 20 * MB, down: 0, serverPause: { afterBytes: MB, ms: 1500 } }],
-        [{ up: 0, down: 20 * MB, clientPause: { afterBytes: MB, ms: 3500 } }],
-      ]);
-      expectExplained(`pauses with an MTU of ${mtu}`, segments, PAUSES);
-      // Both ends have closed their windows, and both have asked.
-      const zeroWindows = segments.filter(({ analysis }) => analysis.includes("zero_window"));
-      expect(new Set(zeroWindows.map(isStack))).toEqual(new Set([true, false]));
-      const probes = segments.filter(({ analysis }) =>
-        analysis.some((flag) => /zero_window_probe$|keep_alive$/.test(flag)),
-      );
-      expect(new Set(probes.map(isStack))).toEqual(new Set([true, false]));
-    });
+    it("shows only probes of a closed window where a reader stops", () =>
+      whileUndisturbed(async () => {
+        const length = moreThanBuffers();
+        const segments = await record("pauses", [
+          [{ up: length, down: 0, serverPause: { afterBytes: MB, ms: 1500 } }],
+          [{ up: 0, down: length, clientPause: { afterBytes: MB, ms: 3500 } }],
+        ]);
+        expectExplained(`pauses with an MTU of ${mtu}`, segments, PAUSES);
+        // Both ends have closed their windows, and both have asked.
+        const zeroWindows = segments.filter(({ analysis }) => analysis.includes("zero_window"));
+        expect(new Set(zeroWindows.map(isStack))).toEqual(new Set([true, false]));
+        const probes = segments.filter(({ analysis }) =>
+          analysis.some((flag) => /zero_window_probe$|keep_alive$/.test(flag)),
+        );
+        expect(new Set(probes.map(isStack))).toEqual(new Set([true, false]));
+      }));
   });
 });
+
+/** More bytes than Linux's buffers of a connection grow to at both ends, with those of hostd beside them. */
+function moreThanBuffers(): number {
+  const [receive, send] = ["rmem", "wmem"].map((name) =>
+    Number(readFileSync(`/proc/sys/net/ipv4/tcp_${name}`, "utf8").trim().split("\t").at(-1)),
+  );
+  return (receive ?? 0) + (send ?? 0) + 10 * MB;
+}
 
 /** Both SYNs offer what Linux and hostd both have, and every segment after them carries timestamps (RFC 7323, 3.2). */
 function expectOptions(segments: readonly CapturedSegment[], mtu: number): void {
