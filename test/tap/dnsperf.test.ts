@@ -8,6 +8,7 @@ import { HostdProcess, makeFolder } from "../vm/hostd-process.ts";
 import { freePort } from "../vm/unbound.ts";
 import { type DnsperfOptions, type DnsperfResult, dnsperfCommand, dnsperfNames, parseDnsperf } from "./dnsperf.ts";
 import { TapGuest, tapGuestsAreAvailable } from "./tap-guest.ts";
+import { whileUndisturbed } from "./undisturbed.ts";
 
 const isAvailable = tapGuestsAreAvailable();
 const GATEWAY = "192.168.65.1";
@@ -15,8 +16,7 @@ const DOMAIN = "load.example";
 
 describe.skipIf(!isAvailable)("dnsperf from a guest", () => {
   const folder = isAvailable ? makeFolder("dnsperf") : "";
-  const kept = join(folder, "kept.names");
-  const fresh = join(folder, "fresh.names");
+  let files = 0;
   let server: ChildProcess;
   let hostd: HostdProcess;
   let guest: TapGuest;
@@ -34,9 +34,7 @@ describe.skipIf(!isAvailable)("dnsperf from a guest", () => {
       ...["--dns-server", `127.0.0.1:${port}`, "--log-level", "info"],
     ]);
     guest = await TapGuest.create({ socket, name: "dnsperf" });
-    writeFileSync(kept, dnsperfNames("kept", DOMAIN, 100));
-    writeFileSync(fresh, dnsperfNames("fresh", DOMAIN, 100_000));
-    for (const file of [folder, kept, fresh]) chmodSync(file, 0o755);
+    chmodSync(folder, 0o755);
     await serverAnswers();
   });
 
@@ -49,6 +47,15 @@ describe.skipIf(!isAvailable)("dnsperf from a guest", () => {
       rmSync(folder, { recursive: true, force: true });
     }
   });
+
+  /** A file of names that were not asked for yet, which every user may read. */
+  function newNames(prefix: string, count: number): string {
+    const place = `${prefix}${++files}-`;
+    const file = join(folder, `${place}names`);
+    writeFileSync(file, dnsperfNames(place, DOMAIN, count));
+    chmodSync(file, 0o644);
+    return file;
+  }
 
   async function run(options: Omit<DnsperfOptions, "server">): Promise<DnsperfResult> {
     const { stdout } = await guest.check(dnsperfCommand({ server: GATEWAY, ...options }).join(" "));
@@ -71,18 +78,20 @@ describe.skipIf(!isAvailable)("dnsperf from a guest", () => {
   }
 
   it("gets at least 20,000 kept answers a second, and loses none", async () => {
-    const { sent, lost, perSecond, codes } = await run({ names: kept, seconds: 3, outstanding: 100 });
+    const { sent, lost, perSecond, codes } = await run({ names: newNames("kept", 100), seconds: 3, outstanding: 100 });
     expect(lost).toBe(0);
     expect([...codes.keys()]).toEqual(["NOERROR"]);
     expect(codes.get("NOERROR")).toBe(sent);
     expect(perSecond).toBeGreaterThanOrEqual(20_000);
   });
 
-  it("waits at most 50 ms for any of 5,000 new names a second", async () => {
-    const { sent, lost, slowest, codes } = await run({ names: fresh, seconds: 4, outstanding: 1000, perSecond: 5000 });
-    expect(lost).toBe(0);
-    expect(codes.get("NOERROR")).toBe(sent);
-    expect(sent).toBeGreaterThan(15_000);
-    expect(slowest).toBeLessThanOrEqual(50);
-  });
+  it("waits at most 50 ms for any of 5,000 new names a second", () =>
+    whileUndisturbed(async () => {
+      const names = newNames("fresh", 100_000);
+      const { sent, lost, slowest, codes } = await run({ names, seconds: 4, outstanding: 1000, perSecond: 5000 });
+      expect(lost).toBe(0);
+      expect(codes.get("NOERROR")).toBe(sent);
+      expect(sent).toBeGreaterThan(15_000);
+      expect(slowest).toBeLessThanOrEqual(50);
+    }));
 });
