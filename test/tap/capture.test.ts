@@ -28,7 +28,7 @@ const TRANSFER_TIMEOUT_MS = 240_000;
 const SHORTEN = join(import.meta.dirname, "shorten-capture.ts");
 const execFileAsync = promisify(execFile);
 /** At how many moments only a slow machine may explain flags at most: for each segment, and in any case. */
-const LATE_SHARE = 0.01;
+const LATE_SHARE = 0.001;
 const LATE_MOMENTS = 6;
 
 /** Exchanges that begin at once. */
@@ -93,7 +93,6 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
     expect(await expertMessages(capture, filter)).toEqual([]);
     const segments = await tcpSegments(capture);
     expectOptions(segments, mtu);
-    expect(strayResets(segments)).toEqual([]);
     return segments;
   }
 
@@ -106,14 +105,15 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
     }
     process.stderr.write(`tap: the capture of ${what}: ${segments.length} segments, ${JSON.stringify(counts)}\n`);
     expect(unexplained(segments, [...usual, ...LATE_ACKNOWLEDGMENTS])).toEqual([]);
+    expect(strayResets(segments)).toEqual([]);
     const most = Math.max(LATE_MOMENTS, LATE_SHARE * segments.length);
     expect(unexplainedMoments(segments, usual)).toBeLessThanOrEqual(most);
   }
 
-  it("shows nothing that TCP had to repair while one connection carries more each way than there are sequence numbers", () =>
-    whileUndisturbed(async () => {
-      const mtu = 65520;
-      const length = 2 ** 32 + 50 * MB;
+  it("shows nothing that TCP had to repair while one connection carries more each way than there are sequence numbers", async () => {
+    const mtu = 65520;
+    const length = 2 ** 32 + 50 * MB;
+    const transfer = async () => {
       const capture = captureOf("wrap");
       const pipe = join(folder, "wrap.pipe");
       rmSync(pipe, { force: true });
@@ -125,8 +125,12 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
       process.stderr.write(`tap: ${length} bytes each way at once in ${seconds.toFixed(1)} s, ${rate} Gbit/s in all\n`);
       const segments = await read(capture, mtu);
       expect(segments.length).toBeGreaterThan((2 * length) / mtu);
+      return segments;
+    };
+    await whileUndisturbed(transfer, (segments) => {
       expectExplained("the wrap of the sequence numbers", segments, PAUSES);
-    }));
+    });
+  });
 
   describe.each([1500, 65520])("with an MTU of %i", (mtu) => {
     async function record(name: string, sets: readonly Plans[]): Promise<CapturedSegment[]> {
@@ -136,8 +140,8 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
       return await read(capture, mtu);
     }
 
-    it("shows nothing that TCP had to repair in transfers each way and at once, and in half-closed connections", () =>
-      whileUndisturbed(async () => {
+    it("shows nothing that TCP had to repair in transfers each way and at once, and in half-closed connections", async () => {
+      const transfers = async () => {
         const segments = await record("transfers", [
           [{ up: 0, down: 4 * MB }],
           [{ up: 4 * MB, down: 0 }],
@@ -146,28 +150,35 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
           [{ up: 100_000, down: 100_000, first: "server" }],
         ]);
         expect(segments.length).toBeGreaterThan((12 * MB) / mtu);
+        return segments;
+      };
+      await whileUndisturbed(transfers, (segments) => {
         expectExplained(`transfers with an MTU of ${mtu}`, segments, FLOW_CONTROL);
-      }));
+      });
+    });
 
-    it("shows nothing that TCP had to repair on many connections at once", () =>
-      whileUndisturbed(async () => {
+    it("shows nothing that TCP had to repair on many connections at once", async () => {
+      const connections = async () => {
         const segments = await record("many", [
           new Array(40).fill({ up: 20_000, down: 20_000 }),
           new Array(40).fill({ up: 100, down: 1000 }),
           new Array(10).fill({ up: 1000, down: 1000, first: "server" }),
         ]);
         expect(new Set(segments.map(({ stream }) => stream)).size).toBe(90);
+        return segments;
+      };
+      await whileUndisturbed(connections, (segments) => {
         expectExplained(`many connections with an MTU of ${mtu}`, segments, FLOW_CONTROL);
-      }));
+      });
+    });
 
-    it("shows only probes of a closed window where a reader stops", () =>
-      whileUndisturbed(async () => {
-        const length = moreThanBuffers();
+    it("shows only probes of a closed window where a reader stops", async () => {
+      const length = moreThanBuffers();
+      const pauses = async () => {
         const segments = await record("pauses", [
           [{ up: length, down: 0, serverPause: { afterBytes: MB, ms: 1500 } }],
           [{ up: 0, down: length, clientPause: { afterBytes: MB, ms: 3500 } }],
         ]);
-        expectExplained(`pauses with an MTU of ${mtu}`, segments, PAUSES);
         // Both ends have closed their windows, and both have asked.
         const zeroWindows = segments.filter(({ analysis }) => analysis.includes("zero_window"));
         expect(new Set(zeroWindows.map(isStack))).toEqual(new Set([true, false]));
@@ -175,7 +186,12 @@ describe.skipIf(!isAvailable)("a capture of hostd's, with Linux's own TCP as the
           analysis.some((flag) => /zero_window_probe$|keep_alive$/.test(flag)),
         );
         expect(new Set(probes.map(isStack))).toEqual(new Set([true, false]));
-      }));
+        return segments;
+      };
+      await whileUndisturbed(pauses, (segments) => {
+        expectExplained(`pauses with an MTU of ${mtu}`, segments, PAUSES);
+      });
+    });
   });
 });
 

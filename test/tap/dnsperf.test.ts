@@ -85,13 +85,17 @@ describe.skipIf(!isAvailable)("dnsperf from a guest", () => {
     expect(perSecond).toBeGreaterThanOrEqual(20_000);
   });
 
-  it("waits at most 50 ms for any of 5,000 new names a second", () =>
-    whileUndisturbed(async () => {
+  it("waits at most 50 ms for any of 5,000 new names a second", async () => {
+    const ask = async () => {
       const names = newNames("fresh", 100_000);
-      const { sent, lost, slowest, codes } = await run({ names, seconds: 4, outstanding: 1000, perSecond: 5000 });
-      expect(lost).toBe(0);
-      expect(codes.get("NOERROR")).toBe(sent);
-      expect(sent).toBeGreaterThan(15_000);
+      const result = await run({ names, seconds: 4, outstanding: 1000, perSecond: 5000 });
+      expect(result.lost).toBe(0);
+      expect(result.codes.get("NOERROR")).toBe(result.sent);
+      expect(result.sent).toBeGreaterThan(15_000);
+      return result;
+    };
+    await whileUndisturbed(ask, ({ slowest }) => {
       expect(slowest).toBeLessThanOrEqual(50);
-    }));
+    });
+  });
 });

@@ -72,4 +72,13 @@ describe("a probe of hostd's", () => {
       expect(strayResets(needless)).toHaveLength(1);
     }
   });
+
+  it("is no acknowledgment alone, however late that is", () => {
+    const late = connection(60, 70).map((each) =>
+      each.analysis.includes("retransmission")
+        ? { ...each, flags: "A", sequence: 1002, length: 0, analysis: [] }
+        : each,
+    );
+    expect(strayResets(late)).toHaveLength(1);
+  });
 });

@@ -115,7 +115,7 @@ function isAnsweredUnreported(
 
 /** Whether hostd has sent the last segment again, after it has waited for an acknowledgment as long as it has to. */
 function isOwnProbe(probe: CapturedSegment, connection: readonly CapturedSegment[]): boolean {
-  if (!isStack(probe) || probe.timestamps === null) return false;
+  if (!isStack(probe) || probe.timestamps === null || isBare(probe)) return false;
   const original = lastBefore(probe, connection, (each) => isStack(each) && endOf(each) > each.sequence);
   if (original === undefined || original.timestamps === null) return false;
   const isLast = original.sequence <= probe.sequence && endOf(original) === endOf(probe);
@@ -125,7 +125,7 @@ function isOwnProbe(probe: CapturedSegment, connection: readonly CapturedSegment
 }
 
 function isLateProbe(probe: CapturedSegment, connection: readonly CapturedSegment[]): boolean {
-  if (!isGuest(probe) || probe.timestamps === null) return false;
+  if (!isGuest(probe) || probe.timestamps === null || isBare(probe)) return false;
   const end = endOfOld(probe);
   const covers = (each: CapturedSegment) =>
     isGuest(each) && each.sequence <= probe.sequence && endOf(each) >= end && endOf(each) > each.sequence;
@@ -156,6 +156,11 @@ function clockOffset(connection: readonly CapturedSegment[]): number {
 
 function endOf({ sequence, length, flags }: CapturedSegment): number {
   return sequence + length + (flags.includes("F") ? 1 : 0);
+}
+
+/** Whether a segment has nothing that could be sent again, as an acknowledgment alone. */
+function isBare(segment: CapturedSegment): boolean {
+  return endOf(segment) === segment.sequence;
 }
 
 /** The end of what may have been sent before: Linux adds a FIN to data that it sends again. */

@@ -1,30 +1,32 @@
-import { StolenTime } from "../../bench/harness/stolen-time.ts";
+import { DISTURBED, StolenTime } from "../../bench/harness/stolen-time.ts";
 
 /** How often something is tried. */
 const ATTEMPTS = 3;
-/** From which stolen part of the time on a failure may be due to it: of two processors and two seconds, 40 ms of one. */
-const DISTURBED = 0.01;
 
 /**
- * Runs what holds only while every program gets a processor when it wants one, and once more where it fails while a
- * hypervisor gave the processors to others. On a machine of its own nothing is stolen, and the first failure counts.
+ * Checks what holds only while every program gets a processor when it wants one, on a new attempt where it does not hold and
+ * a hypervisor gave {@link DISTURBED} and more of the processors' time to others meanwhile. On a machine of its own nothing
+ * is stolen, and the first attempt counts.
  *
- * @param body - leaves nothing behind that its next run would find.
+ * @param attempt - leaves nothing behind that the next one would find.
+ * @param check - throws when what came of it does not hold.
  * @param measure - begins to measure how much is stolen.
- * @throws what `body` throws undisturbed, or for the last time.
+ * @throws what `attempt` throws, and what `check` throws undisturbed or for the last time.
  */
-export async function whileUndisturbed(
-  body: () => Promise<void>,
+export async function whileUndisturbed<Result>(
+  attempt: () => Promise<Result>,
+  check: (result: Result) => void,
   measure: () => Pick<StolenTime, "share"> = () => new StolenTime(),
 ): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
+  for (let number = 1; ; number++) {
     const stolen = measure();
+    const result = await attempt();
+    const share = stolen.share();
     try {
-      await body();
+      check(result);
       return;
     } catch (error) {
-      const share = stolen.share();
-      if (share < DISTURBED || attempt === ATTEMPTS) throw error;
+      if (share < DISTURBED || number === ATTEMPTS) throw error;
       process.stderr.write(
         `failed while ${(share * 100).toFixed(1)} % of the time was stolen, so once more: ${error}\n`,
       );
